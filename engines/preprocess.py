@@ -7,6 +7,7 @@ a detector's small images) into the float32 batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,7 +17,9 @@ from engines.base import Batch
 from engines.spec import ModelSpec
 
 Pixels = NDArray[np.uint8]
-MAX_WARP_SHRINK = 2.0  # a bilinear warp reads 2 x 2 pixels; beyond this it would skip some, so the region is averaged first
+MAX_WARP_SHRINK = (
+    2.0  # a bilinear warp reads 2 x 2 pixels; beyond this it would skip some, so the region is averaged first
+)
 
 
 def to_batch(images: Sequence[Pixels], spec: ModelSpec) -> Batch:
@@ -61,9 +64,9 @@ def similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDAr
 
 
 def align(image: Pixels, landmarks: NDArray[np.float32], spec: ModelSpec) -> Pixels:
-    """The face whose five `landmarks` ((5, 2), pixels of `image`) lie on the spec's template: (H, W) or (H, W, 3) uint8.
+    """The face whose five `landmarks` ((5, 2), pixels of `image`) lie on the spec's template.
 
-    Where the face shrinks by more than MAX_WARP_SHRINK its region is first reduced by area averaging, because a warp
+    (H, W) or (H, W, 3) uint8, as the image is. Where the face shrinks by more than MAX_WARP_SHRINK its region is first reduced by area averaging, because a warp
     alone would read only some of the pixels. Outside the image the border is repeated. The image is never written to.
     """
     height, width = spec.input_shape[1:]
@@ -71,10 +74,9 @@ def align(image: Pixels, landmarks: NDArray[np.float32], spec: ModelSpec) -> Pix
     shrink = 1.0 / max(float(np.hypot(matrix[0, 0], matrix[1, 0])), 1e-6)
     if shrink > MAX_WARP_SHRINK:
         image, matrix = _reduce_region(image, matrix, (height, width), shrink)
-    crop: Pixels = cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    return _bytes(
+        cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     )
-    return crop
 
 
 def _reduce_region(
@@ -87,11 +89,13 @@ def _reduce_region(
     back = cv2.invertAffineTransform(matrix)
     there = corners @ back[:, :2].T + back[:, 2]
     limit_x, limit_y = image.shape[1], image.shape[0]
-    x1, y1 = np.clip(np.floor(there.min(axis=0)).astype(int) - block, 0, (max(limit_x - block, 0), max(limit_y - block, 0)))
+    x1, y1 = np.clip(
+        np.floor(there.min(axis=0)).astype(int) - block, 0, (max(limit_x - block, 0), max(limit_y - block, 0))
+    )
     x2, y2 = np.minimum(np.ceil(there.max(axis=0)).astype(int) + block, (limit_x, limit_y))
     columns, rows = max((x2 - x1) // block, 1), max((y2 - y1) // block, 1)
     region = image[y1 : y1 + rows * block, x1 : x1 + columns * block]
-    reduced: Pixels = cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA)
+    reduced = _bytes(cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA))
     # pixel i of the reduced region lies at x1 + block * i + (block - 1) / 2 of the image
     grown = np.array([[block, 0, x1 + (block - 1) / 2], [0, block, y1 + (block - 1) / 2], [0, 0, 1]])
     return reduced, (np.vstack([matrix, [0, 0, 1]]) @ grown)[:2]
@@ -99,7 +103,12 @@ def _reduce_region(
 
 def expand_range(crop: Pixels) -> Pixels:
     """Limited-range luma (16..235, ITU-R BT.601 and BT.709) stretched to 0..255, rounded and clipped."""
-    return cv2.LUT(crop, _EXPAND)  # type: ignore[no-any-return]
+    return _bytes(cv2.LUT(crop, _EXPAND))
+
+
+def _bytes(image: np.ndarray[Any, Any]) -> Pixels:
+    """OpenCV's stubs promise any number type; uint8 in is uint8 out."""
+    return cast(Pixels, image)
 
 
 _EXPAND = np.clip(np.rint((np.arange(256) - 16.0) * (255.0 / 219.0)), 0, 255).astype(np.uint8)

@@ -17,7 +17,15 @@ from engines.errors import ModelInvalid
 SCHEMA = "emostream.model/1"
 SPEC_FILE = "spec.json"
 MODEL_FILE = "model.onnx"
-EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the order everywhere; contempt comes last
+EMOTIONS = (
+    "angry",
+    "disgust",
+    "fear",
+    "happy",
+    "sad",
+    "surprise",
+    "neutral",
+)  # the order everywhere; contempt comes last
 LANDMARKS = 5  # left eye, right eye, nose, left mouth corner, right mouth corner, as seen in the picture
 
 Point = tuple[float, float]

@@ -1,0 +1,217 @@
+"""Every setting, typed, with its unit in its name and its default here and nowhere else.
+
+`deploy/emostream.example.yaml` lists them all and a test compares it with these defaults. Each part of the program gets
+*its* section, never the whole. Unknown keys and bad values fail at start with the key's full name. None means off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stream.errors import ConfigError
+from stream.events import CAMERA_ID_PATTERN
+from stream.urls import expand, mask
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError("needs a time zone, for example 2026-11-21T08:00:00Z")
+    return value
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and an unknown key in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SourceConfig(Section):
+    """How a camera or file is read; stands for all cameras, and each may override it under its own name."""
+
+    analyse_hz: Annotated[float, Field(gt=0, le=240)] | None = (
+        5.0  # analysed frames a second of media time; None: every
+    )
+    realtime: bool = False  # play files at their own speed
+    start_at: Annotated[datetime | None, AfterValidator(_utc)] = None  # when a recording began; fills captured_at
+    open_timeout_s: Positive = 5.0
+    read_timeout_s: Positive = 5.0
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    gap_s: Positive = 2.0  # a jump of media time larger than this is told as a `gap`
+    max_frame_px: int = Field(default=8192, ge=64)  # a longer side than this is refused
+
+
+class CameraConfig(Section):
+    """One camera: its name, where it is, and what differs from `source` for it."""
+
+    name: str = Field(pattern=CAMERA_ID_PATTERN)
+    source: str = Field(repr=False)  # file, rtsp://, http(s)://, device number, synthetic:; may hold ${VARIABLE}
+    settings: SourceConfig = SourceConfig()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({mask(self.source)})"
+
+
+class EngineConfig(Section):
+    """What computes the networks."""
+
+    backend: Literal["onnxruntime", "fake"] = "onnxruntime"
+    threads: int = Field(default=1, ge=1, le=64)  # inside one call; decoding needs the other cores
+
+
+class DetectorConfig(Section):
+    """Finding faces."""
+
+    model: str = "yunet"  # name of a model, or a folder that holds one
+    input_px: int = Field(default=640, ge=64, le=4096)  # the frame's longer side is reduced to this; never enlarged
+    score_threshold: Fraction | None = None  # None: the model's own
+    max_faces: int = Field(default=50, ge=1, le=1000)  # per frame, best scores first
+
+
+class TrackingConfig(Section):
+    """Following faces."""
+
+    confirm_s: Positive = 0.4  # a face must have been believable this long to become a track
+    lost_s: Positive = 1.0  # a track that was not seen this long has left
+    max_speed_widths_s: Positive = 6.0  # the fastest face that is followed, in its own widths a second
+
+
+class EmotionConfig(Section):
+    """Classifying faces."""
+
+    model: str = "emotion"  # name of a model, or a folder that holds one
+    min_face_px: float = Field(default=20.0, ge=0)  # width of the box; smaller faces are tracked, not classified
+
+
+class AggregateConfig(Section):
+    """One steady emotion per track out of noisy answers; everything in seconds."""
+
+    half_life_s: Positive = 0.6  # after this long a sample counts half
+    max_dt_s: Positive = 0.25  # the longest time that one sample may stand for
+    hold_s: float = Field(default=0.4, ge=0)  # a new emotion must lead this long
+    margin: Fraction = 0.1  # by how much, in probability, it must lead the present one
+    min_confidence: Fraction = 0.35  # below this the emotion is `uncertain`
+    min_evidence_s: Positive = 0.3  # seconds of full-quality evidence for full confidence
+    sample_s: Positive | None = 1.0  # interval of emotion.sample; None: no samples
+
+
+class RedisConfig(Section):
+    """Where events go. Without a URL, `run` starts a private Redis."""
+
+    url: str | None = Field(default=None, repr=False)  # redis://, rediss:// or unix://; may hold ${VARIABLE}
+    maxlen: int = Field(default=100_000, ge=100)  # entries kept per camera, about
+    timeout_s: Positive = 5.0  # connect, and each command
+    lease_s: Positive = 10.0  # a camera belongs to the worker that renewed its lease this recently
+
+
+class OutboxConfig(Section):
+    """Events between their acceptance and their acknowledgement by every sink."""
+
+    max_events: int = Field(default=200_000, ge=1_000)
+
+
+class RunConfig(Section):
+    """The worker itself."""
+
+    out: Path | None = None  # also write events to this JSON Lines file
+    hold_s: float | None = None  # keep the private Redis this long after the last file; None: as the terminal suggests
+    drain_s: Positive = 10.0  # a stop finishes within this
+
+
+class Config(Section):
+    """The whole configuration of a worker."""
+
+    cameras: tuple[CameraConfig, ...] = ()
+    source: SourceConfig = SourceConfig()
+    engine: EngineConfig = EngineConfig()
+    detector: DetectorConfig = DetectorConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    emotion: EmotionConfig = EmotionConfig()
+    aggregate: AggregateConfig = AggregateConfig()
+    redis: RedisConfig = RedisConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Config:
+        names = [camera.name for camera in self.cameras]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the camera name {name!r} is used twice; give each camera its own, as NAME=SOURCE")
+        return self
+
+
+def load(path: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration from a YAML file (or only defaults) with `overrides` (nested, same keys) laid over it.
+
+    Each camera's `settings` are laid over `source`, and `${VARIABLE}` in addresses is filled in from `environment`.
+    Raises ConfigError with one sentence that names the file and the key.
+    """
+    values = _merge(_read(path), overrides)
+    where = f"{path}: " if path else ""
+    try:
+        shared = values.get("source") or {}
+        cameras = values.get("cameras")
+        if isinstance(cameras, list) and isinstance(shared, dict):
+            values["cameras"] = [_complete(camera, shared, environment) for camera in cameras]
+        if isinstance(values.get("redis"), dict) and isinstance(values["redis"].get("url"), str):
+            values["redis"]["url"] = expand(values["redis"]["url"], environment)
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(where + sentence(error)) from None
+
+
+def sentence(error: ValidationError) -> str:
+    """The first problem of a validation as one sentence with the key's full name, and no value that may be secret."""
+    first = error.errors(include_input=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key; deploy/emostream.example.yaml lists every setting"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: the configuration cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: this is not YAML") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected settings as `key: value`, got a {type(values).__name__}")
+    return values
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _complete(camera: Any, shared: Mapping[str, Any], environment: Mapping[str, str]) -> Any:
+    """A camera entry with the shared source settings below its own; anything else is left for the validation."""
+    if not isinstance(camera, dict):
+        return camera
+    own = camera.get("settings") or {}
+    completed = {**camera, "settings": _merge(shared, own) if isinstance(own, dict) else own}
+    if isinstance(camera.get("source"), str):
+        completed["source"] = expand(camera["source"], environment)
+    return completed

@@ -1,0 +1,156 @@
+"""What leaves a worker: versioned events, schema `emostream.event/1`.
+
+Consumers ignore fields and types they do not know; `parse` therefore answers None for a type that this version has not
+heard of. The JSON Schema in `deploy/schema/` is generated from here (`python -m stream.events`).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+
+from stream.records import ClockSource, EndReason
+
+SCHEMA: Final = "emostream.event/1"
+UNCERTAIN = "uncertain"
+CAMERA_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 4), return_type=float, when_used="json")]
+Seconds = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float, when_used="json")]
+Box = tuple[Rounded, Rounded, Rounded, Rounded]  # x1 y1 x2 y2 as fractions of the frame's width and height
+
+
+class Event(BaseModel):
+    """What every event says: who, when, and its place in the order."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    schema_: Literal["emostream.event/1"] = Field(default=SCHEMA, alias="schema")
+    type: str
+    camera_id: str = Field(pattern=CAMERA_ID_PATTERN)
+    session: str = Field(description="One per camera and worker start; a reconnect keeps it")
+    seq: int = Field(
+        default=0, ge=0, description="Counts from 0 per camera and session, without holes; given by the outbox alone"
+    )
+    media_time_s: Seconds = Field(description="Seconds on the camera's own clock, from 0")
+    captured_at: datetime | None = Field(description="UTC; null when it is not known (files)")
+    clock_source: ClockSource
+
+    def to_json(self) -> str:
+        """One line of JSON, keys in the order of the class: the bytes that every sink stores."""
+        return self.model_dump_json(by_alias=True)
+
+
+class TrackStarted(Event):
+    """A face has been believable for `tracking.confirm_s`."""
+
+    type: Literal["track.started"] = "track.started"
+    track_id: int = Field(ge=1, description="With camera_id and session: the identity of a face")
+    box: Box
+
+
+class EmotionSample(Event):
+    """The steady emotion of a track, every `aggregate.sample_s` while it lives."""
+
+    type: Literal["emotion.sample"] = "emotion.sample"
+    track_id: int = Field(ge=1)
+    emotion: str = Field(description="One of the model's labels, or `uncertain`")
+    probabilities: dict[str, Rounded] = Field(description="Smoothed over time, per label; they sum to 1")
+    confidence: Rounded = Field(description="0..1: the emotion's probability, lessened while evidence is thin")
+    quality: Rounded = Field(description="0..1: quality of the crops behind it (size, sharpness, score, yaw)")
+    box: Box
+
+
+class EmotionChanged(Event):
+    """The steady emotion of a track changed (after hysteresis and hold time)."""
+
+    type: Literal["emotion.changed"] = "emotion.changed"
+    track_id: int = Field(ge=1)
+    emotion: str
+    previous: str = Field(description="A track begins as `uncertain`")
+    probabilities: dict[str, Rounded]
+    confidence: Rounded
+    quality: Rounded
+    box: Box
+
+
+class TrackEnded(Event):
+    """A face left, or its camera ended; the summary of its life."""
+
+    type: Literal["track.ended"] = "track.ended"
+    track_id: int = Field(ge=1)
+    reason: EndReason
+    duration_s: Seconds = Field(description="From the first to the last frame that showed the face")
+    shares: dict[str, Rounded] = Field(description="Share of its time per steady emotion, `uncertain` included")
+    dominant: str = Field(description="The emotion with the largest share; `uncertain` only if nothing else was seen")
+    frames_seen: int = Field(ge=0)
+    frames_used: int = Field(ge=0, description="Frames whose crop was good enough to count")
+
+
+class CameraStatus(Event):
+    """The state of a camera changed; in band with its other events."""
+
+    type: Literal["camera.status"] = "camera.status"
+    status: Literal["connecting", "live", "stalled", "offline", "ended", "failed"]
+    reason: str | None = None
+    retry_in_s: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    analyse_hz: float | None = Field(default=None, description="With `live`: null means every frame")
+    models: dict[str, str] | None = Field(default=None, description="With `live`: task -> model name")
+    engines: dict[str, str] | None = Field(default=None, description="With `live`: task -> engine fingerprint")
+
+
+class SeqRange(BaseModel):
+    """Events given up: their seq, both ends included."""
+
+    model_config = ConfigDict(frozen=True)
+    first_seq: int = Field(ge=0)
+    last_seq: int = Field(ge=0)
+
+
+class TimeRange(BaseModel):
+    """Media time that was never seen."""
+
+    model_config = ConfigDict(frozen=True)
+    from_s: Seconds
+    to_s: Seconds
+
+
+class Gap(Event):
+    """Events were given up, or the stream jumped: it stands in the place of what it names."""
+
+    type: Literal["gap"] = "gap"
+    reason: Literal["stream_jumped", "outbox_full", "trimmed"]
+    ranges: tuple[SeqRange | TimeRange, ...]
+
+
+AnyEvent = TrackStarted | EmotionSample | EmotionChanged | TrackEnded | CameraStatus | Gap
+_ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+
+
+def parse(text: str | bytes) -> AnyEvent | None:
+    """The event in one line of JSON, or None for a type or schema that this version does not know.
+
+    Raises ValueError when the text is not an event at all.
+    """
+    try:
+        return _ANY.validate_json(text)
+    except ValidationError as error:
+        kinds = {str(part["type"]) for part in error.errors()}
+        if "union_tag_invalid" in kinds or any(part["loc"][-1:] == ("schema",) for part in error.errors()):
+            return None
+        raise ValueError(f"not an emostream event: {error.errors()[0]['msg']}") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of everything that `parse` takes, as consumers see it."""
+    schema = _ANY.json_schema(by_alias=True, mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))
