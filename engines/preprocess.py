@@ -66,8 +66,9 @@ def similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDAr
 def align(image: Pixels, landmarks: NDArray[np.float32], spec: ModelSpec) -> Pixels:
     """The face whose five `landmarks` ((5, 2), pixels of `image`) lie on the spec's template.
 
-    (H, W) or (H, W, 3) uint8, as the image is. Where the face shrinks by more than MAX_WARP_SHRINK its region is first reduced by area averaging, because a warp
-    alone would read only some of the pixels. Outside the image the border is repeated. The image is never written to.
+    (H, W) or (H, W, 3) uint8, as the image is, which is never written to. Where the face shrinks by more than
+    MAX_WARP_SHRINK its region is first reduced by area averaging, because a warp alone would read only some of the
+    pixels. Outside the image the border is repeated.
     """
     height, width = spec.input_shape[1:]
     matrix = similarity(landmarks, np.asarray(spec.template, np.float32))

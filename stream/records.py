@@ -50,7 +50,8 @@ class Letterbox:
         """(N, 4) x1 y1 x2 y2 in pixels of `small` -> pixels of the full frame, clipped to it."""
         scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
         limit = np.array([self.width_px, self.height_px] * 2, np.float32)
-        return np.minimum(np.maximum(boxes / scale, np.float32(0)), limit)
+        scaled: NDArray[np.float32] = np.minimum(np.maximum(boxes / scale, np.float32(0)), limit)
+        return scaled
 
     def points_to_frame(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """(..., 2) x y in pixels of `small` -> pixels of the full frame; points may lie outside it."""

@@ -19,6 +19,14 @@ class StreamInfo:
     rate_hz: float | None  # what the container claims; None where it claims nothing
 
 
+@dataclass(frozen=True, slots=True)
+class SmallSize:
+    """How large `Frame.small` is to be: what the detector asks for."""
+
+    longer_px: int  # the frame's longer side is reduced to this, never enlarged
+    stride: int  # both sides are padded to multiples of it
+
+
 class Source(Protocol):
     """One camera or file. Made, used and closed by its camera's thread; opened at most once."""
 
