@@ -45,6 +45,7 @@ class SourceConfig(Section):
     start_at: Annotated[datetime | None, AfterValidator(_utc)] = None  # when a recording began; fills captured_at
     open_timeout_s: Positive = 5.0
     read_timeout_s: Positive = 5.0
+    stall_s: Positive = 2.0  # a live camera without a frame for this long is `stalled`
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     gap_s: Positive = 2.0  # a jump of media time larger than this is told as a `gap`
     max_frame_px: int = Field(default=8192, ge=64)  # a longer side than this is refused

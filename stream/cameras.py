@@ -1,0 +1,206 @@
+"""One camera's thread: open, read, hand on, and come back after every loss.
+
+| it meets | a file | a live camera |
+|---|---|---|
+| the end of the video | `ended` | `offline`, tried again (an RTSP server that says goodbye comes back) |
+| a source that cannot be read | `failed` | `offline`, tried again for ever: 2.5 s at most, 60 s after a refusal |
+| an exception that nobody foresaw | `failed` | `failed` |
+| stop | `ended` | `ended` |
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from stream.backoff import Backoff
+from stream.config import CameraConfig
+from stream.errors import Closed, SourceError, SourceInvalid, SourceRefused
+from stream.handover import Inputs
+from stream.records import CameraEnded, CameraState, ClockSource, Tick
+from stream.sources.base import Source, StreamInfo
+from stream.sources.timeline import Timeline
+
+log = logging.getLogger(__name__)
+
+REFUSED_CAP_S = 60.0  # 401, 404, not a video: somebody must change something first
+LOST_CAP_S = 2.5  # the network: it may be back any moment
+FIRST_DELAY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Time as an argument."""
+
+    monotonic: Callable[[], float]  # seconds
+    wall: Callable[[], datetime]  # UTC
+
+
+class Camera:
+    """Supervises one source from its own thread; `watch` may be called from another."""
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        session: Callable[[], str],
+        live: bool,
+        make_source: Callable[[str, Timeline], Source],
+        inputs: Inputs,
+        stop: threading.Event,
+        clocks: Clocks,
+        backoff: Backoff,
+    ) -> None:
+        self.camera_id = config.name
+        self.failed: str | None = None  # why, once the camera has failed for good
+        self._settings = config.settings
+        self._find_session = session
+        self._session = ""
+        self._live = live
+        self._make_source = make_source
+        self._inputs = inputs
+        self._stop = stop
+        self._clocks = clocks
+        self._backoff = backoff
+        self._timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s)
+        # (media time, arrival) while connected; a tuple is set as one, so `watch` never sees half of it
+        self._last_frame: tuple[float, float] | None = None
+        # set by `watch`, cleared by the thread: a stall told in the moment of its end is corrected by the next frame
+        self._stalled = False
+        self._quarantined = False
+
+    def run(self) -> None:
+        """The thread's body. Always finishes the camera's inputs, whatever happens."""
+        try:
+            self._session = self._find_session()  # reads the whole of a recording, so here and not in the main thread
+            while not self._stop.is_set() and self._connect_once():
+                pass
+            if self._stop.is_set() and self.failed is None:
+                self._end("ended", "stopped")
+        except Closed:
+            log.debug("camera %s: the analysis has gone", self.camera_id)
+        except Exception as error:  # a fault of ours: this camera is over, the others go on
+            log.error("camera %s failed: %s", self.camera_id, type(error).__name__, exc_info=True)
+            self._fail(f"unforeseen {type(error).__name__}; the log has the details")
+        finally:
+            self._inputs.finish(self.camera_id)
+
+    def watch(self) -> None:
+        """Called by the supervisor now and then: if frames stay away the camera is `stalled`; its clock goes on."""
+        last = self._last_frame
+        if not self._live or last is None:
+            return
+        media_time_s, arrived_s = last
+        away_s = self._clocks.monotonic() - arrived_s
+        if away_s < self._stall_s():
+            return
+        moment = self._moment(media_time_s + away_s)
+        try:
+            if not self._stalled:
+                self._stalled = True
+                self._inputs.put(CameraState(*moment, state="stalled", reason=f"no frame for {away_s:.1f} s"))
+            self._inputs.put(Tick(*moment))
+        except Closed:
+            log.debug("camera %s: the analysis has gone", self.camera_id)
+
+    def quarantine(self, reason: str) -> None:
+        """The analysis cannot work on this camera's data: stop reading it. Its last events were told already."""
+        self.failed = reason
+        self._quarantined = True
+
+    def _connect_once(self) -> bool:
+        """One connection from `connecting` to its end. True: try again."""
+        self._tell("connecting")
+        source = self._make_source(self._session, self._timeline)
+        try:
+            info = source.open()
+            self._tell("live", info)
+            self._read(source, info)
+        except SourceError as error:
+            return self._lost(error)
+        finally:
+            self._last_frame = None
+            self._stalled = False
+            source.close()
+        if self._stop.is_set() or self._quarantined:
+            return False
+        if source.live:
+            return self._lost(SourceError("the server ended the stream"))
+        self._end("ended", None)
+        return False
+
+    def _read(self, source: Source, info: StreamInfo) -> None:
+        for frame in source.frames():
+            if self._stop.is_set() or self._quarantined:
+                return
+            self._backoff.reset()
+            self._last_frame = (frame.media_time_s, self._clocks.monotonic())
+            if self._stalled:
+                self._stalled = False
+                self._tell("live", info)
+            self._inputs.put(frame)
+
+    def _lost(self, error: SourceError) -> bool:
+        """Tell what happened; for a live camera wait and say True, for a file fail and say False."""
+        if self._stop.is_set() or self._quarantined:
+            return False
+        if not self._live:
+            self._fail(str(error))
+            return False
+        self._timeline.reconnected()
+        refused = isinstance(error, (SourceRefused, SourceInvalid))
+        delay_s = self._backoff.next_s(REFUSED_CAP_S if refused else LOST_CAP_S)
+        self._end("offline", str(error), delay_s)
+        log.warning("camera %s is offline: %s; next try in %.1f s", self.camera_id, error, delay_s)
+        self._stop.wait(delay_s)
+        return True
+
+    def _fail(self, reason: str) -> None:
+        self.failed = reason
+        self._end("failed", reason)
+
+    def _tell(self, state: Literal["connecting", "live"], info: StreamInfo | None = None) -> None:
+        moment = self._moment(self._now_s())
+        if info is None:
+            self._inputs.put(CameraState(*moment, state=state))
+            return
+        self._inputs.put(
+            CameraState(
+                *moment,
+                state=state,
+                width_px=info.width_px,
+                height_px=info.height_px,
+                analyse_hz=self._settings.analyse_hz,
+            )
+        )
+
+    def _end(
+        self, state: Literal["offline", "ended", "failed"], reason: str | None, retry_in_s: float | None = None
+    ) -> None:
+        rounded = None if retry_in_s is None else round(retry_in_s, 1)
+        self._inputs.put(CameraEnded(*self._moment(self._now_s()), state=state, reason=reason, retry_in_s=rounded))
+
+    def _moment(self, at_s: float) -> _Moment:
+        captured_at, clock_source = self._captured_at(at_s)
+        return self.camera_id, self._session, at_s, captured_at, clock_source
+
+    def _now_s(self) -> float:
+        """Media time now: a live clock goes on while no frame comes, a file's stands where its last frame stood."""
+        return self._timeline.estimate_s(self._clocks.monotonic()) if self._live else self._timeline.now_s
+
+    def _captured_at(self, at_s: float) -> tuple[datetime | None, ClockSource]:
+        if self._live:
+            return self._clocks.wall(), "arrival"
+        start_at = self._settings.start_at
+        return (None if start_at is None else start_at + timedelta(seconds=at_s)), "media"
+
+    def _stall_s(self) -> float:
+        """Frames further apart than this are missing: never less than three of the intervals that were asked for."""
+        hz = self._settings.analyse_hz
+        return max(self._settings.stall_s, 3.0 / hz if hz else 0.0)
+
+
+_Moment = tuple[str, str, float, datetime | None, ClockSource]

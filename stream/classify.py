@@ -1,0 +1,80 @@
+"""Tracks and luma -> crops -> emotion engine -> Scores, over all cameras at once.
+
+A crop is cut exactly as the network's training images were framed (`engines.preprocess.align`); limited-range luma is
+expanded on the crop, never on the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Engine
+from engines.preprocess import Pixels, align, expand_range, to_batch
+from stream.config import EmotionConfig
+from stream.quality import quality
+from stream.records import Frame, Scores, Tracks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crop:
+    frame: int  # which frame of the call
+    row: int  # which row of its tracks
+    pixels: Pixels  # (H, W) full range
+
+
+class Classifier:
+    """Made, used and closed by the analysis thread, which owns the engine in it."""
+
+    def __init__(self, config: EmotionConfig, engine: Engine) -> None:
+        self._min_face_px = config.min_face_px
+        self._engine = engine
+        self.labels = engine.spec.labels
+
+    def classify(self, frames: Sequence[Frame], tracks: Sequence[Tracks]) -> list[Scores]:
+        """One Scores per frame, same order. A face too small to read gets quality 0 and equal probabilities."""
+        scores = [self._unread(len(rows)) for rows in tracks]
+        crops = [
+            _Crop(number, row, pixels)
+            for number, (frame, rows) in enumerate(zip(frames, tracks, strict=True))
+            for row in range(len(rows))
+            if (pixels := self._crop(frame, rows, row)) is not None
+        ]
+        for start in range(0, len(crops), self._engine.best_batch):
+            part = crops[start : start + self._engine.best_batch]
+            for crop, answer in zip(part, self._probabilities(part), strict=True):
+                faces = tracks[crop.frame].faces
+                scores[crop.frame].probabilities[crop.row] = answer
+                scores[crop.frame].quality[crop.row] = quality(
+                    crop.pixels, faces.landmarks[crop.row], faces.boxes[crop.row], float(faces.scores[crop.row])
+                )
+        return scores
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _unread(self, rows: int) -> Scores:
+        labels = len(self.labels)
+        return Scores(np.full((rows, labels), 1.0 / labels, np.float32), np.zeros(rows, np.float32))
+
+    def _crop(self, frame: Frame, tracks: Tracks, row: int) -> Pixels | None:
+        box = tracks.faces.boxes[row]
+        if box[2] - box[0] < self._min_face_px:
+            return None
+        try:
+            crop = align(frame.luma, tracks.faces.landmarks[row], self._engine.spec)
+        except ValueError:  # the five landmarks coincide: there is no face to cut out
+            return None
+        return crop if frame.full_range else expand_range(crop)
+
+    def _probabilities(self, crops: Sequence[_Crop]) -> NDArray[np.float32]:
+        """(B, L) softmax of the logits over the spec's temperature."""
+        spec = self._engine.spec
+        logits = self._engine.infer(to_batch([crop.pixels for crop in crops], spec))[spec.outputs[0]]
+        scaled = logits.astype(np.float64) / spec.temperature
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        softmax: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return softmax
