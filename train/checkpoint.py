@@ -1,0 +1,78 @@
+"""Checkpoints: one safetensors file, whose header holds the run's record as JSON. Nothing in it can run code.
+
+Weights and record travel in one file, so that a kill can never leave a new one beside an old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from engines.spec import EMOTIONS
+from train.errors import CheckpointInvalid, RecipeInvalid
+from train.models import MODELS
+from train.recipe import Recipe, recipe_from
+
+SCHEMA = "emostream.checkpoint/1"
+MODEL_PREFIX = "model."  # the network's own tensors; anything else belongs to the run that is not over yet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """What a run has come to."""
+
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]  # recipe, epoch (count of finished ones), commit, data_sha256, metrics
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_from(self.record["recipe"])
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write all of it or nothing: a reader sees the old file or the new one, whenever the power goes."""
+    record = {"schema": SCHEMA, **checkpoint.record}
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+    data = save(contiguous, metadata={"record": json.dumps(record)})
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint of ours. Raises CheckpointInvalid for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointInvalid(f"{path} is no checkpoint of emostream's ({error}); make one with `train fit`") from None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise CheckpointInvalid(f"{path}: expected a record of schema {SCHEMA}; train again with this version")
+    return Checkpoint(tensors, record)
+
+
+def build_model(checkpoint: Checkpoint) -> nn.Module:
+    """The trained network, in evaluation mode. Raises CheckpointInvalid when its weights do not fit its recipe."""
+    try:
+        recipe = checkpoint.recipe
+        model = MODELS[recipe.model](len(EMOTIONS), recipe.dropout, False)
+        model.load_state_dict(
+            {k.removeprefix(MODEL_PREFIX): v for k, v in checkpoint.tensors.items() if k.startswith(MODEL_PREFIX)}
+        )
+    except (KeyError, RecipeInvalid, RuntimeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise CheckpointInvalid(f"the checkpoint does not fit its own recipe ({first_line}); train again") from None
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again with a lower learning rate")
+    return model.eval()

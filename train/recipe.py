@@ -1,0 +1,82 @@
+"""Recipe: every choice that makes one training run different from another, read from a YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from train.augment import Augment
+from train.errors import RecipeInvalid
+from train.models import MODELS
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One run's settings. `name` is the recipe file's stem."""
+
+    name: str
+    model: str
+    seeded: bool = True  # from ImageNet weights
+    epochs: int = 25
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.05
+    votes_weight: float = 0.0  # share of the FER+ votes in the targets, 0..1
+    dropout: float = 0.2
+    ema_decay: float = 0.998  # per step
+    seed: int = 0
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise RecipeInvalid(f"recipe {self.name}: unknown model {self.model!r}; known: {', '.join(MODELS)}")
+        if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:
+            raise RecipeInvalid(f"recipe {self.name}: epochs, batch_size and learning_rate must be positive")
+        shares = (self.votes_weight, self.label_smoothing, self.dropout, self.ema_decay)
+        if not all(0 <= share <= 1 for share in shares):
+            raise RecipeInvalid(
+                f"recipe {self.name}: votes_weight, label_smoothing, dropout and ema_decay lie in 0..1, got {shares}"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as `recipe_from` takes them back."""
+        return asdict(self)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file. Unknown keys are errors, so that a typing mistake is not a silent default."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeInvalid(f"{path} is not a readable recipe ({error}); see train/recipes/") from None
+    if not isinstance(values, dict):
+        raise RecipeInvalid(f"{path}: a recipe is a mapping of settings, got {type(values).__name__}")
+    return recipe_from({"name": path.stem, **values})
+
+
+def recipe_from(values: dict[str, Any]) -> Recipe:
+    """A Recipe from plain values, each checked against its field's type."""
+    augment = values.get("augment", {})
+    where = f"recipe {values.get('name')}"
+    try:
+        _check_types(Recipe, {key: value for key, value in values.items() if key != "augment"}, where)
+        _check_types(Augment, augment, f"{where}, augment")
+        return Recipe(**{**values, "augment": Augment(**augment)})
+    except (TypeError, AttributeError) as error:
+        raise RecipeInvalid(f"{where}: {error}; see train/recipes/") from None
+
+
+def _check_types(kind: type, values: dict[str, Any], where: str) -> None:
+    types = {item.name: str(item.type) for item in fields(kind)}
+    accepted = {"str": str, "bool": bool, "int": int, "float": (int, float)}
+    for key, value in values.items():
+        if key not in types:
+            raise RecipeInvalid(f"{where}: unknown setting {key!r}; known: {', '.join(types)}")
+        wrong_bool = isinstance(value, bool) and types[key] != "bool"  # a bool is an int to isinstance
+        if wrong_bool or not isinstance(value, accepted[types[key]]):
+            raise RecipeInvalid(f"{where}: {key} must be {types[key]}, got {value!r}")

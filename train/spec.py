@@ -1,0 +1,30 @@
+"""The ModelSpec of a network that is not exported yet: what training, evaluation and export agree on."""
+
+from __future__ import annotations
+
+from engines.spec import EMOTIONS, SCHEMA, ModelSpec
+from train.recipe import Recipe
+
+INPUT_NAME, OUTPUT_NAME = "input", "logits"
+SIDE_PX = 48
+# Where YuNet sees the five landmarks in FER-2013's own framing (`train template`), pixels of the 48x48 crop.
+TEMPLATE = ((15.3, 18.9), (31.9, 18.0), (23.7, 27.9), (17.4, 35.8), (31.4, 35.1))
+
+
+def draft_spec(recipe: Recipe) -> ModelSpec:
+    """Everything but the digest, the temperature and the metrics, which only the exported file has."""
+    return ModelSpec(
+        schema_=SCHEMA,
+        name="emotion",
+        task="emotion",
+        precision="fp32",
+        input_shape=(1, SIDE_PX, SIDE_PX),
+        stride=1,
+        color="luma",
+        mean=(0.5,),  # -1..1, as the ImageNet weights were trained
+        std=(0.5,),
+        outputs=(OUTPUT_NAME,),
+        labels=EMOTIONS,
+        template=TEMPLATE,
+        sha256="0" * 64,
+    )
