@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from stream.records import Frame
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.config import CameraConfig
+from stream.records import ClockSource, Frame, Letterbox
+from stream.sources.timeline import Stamp, Timeline
+from stream.urls import mask
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +36,106 @@ class SmallSize:
     longer_px: int  # the frame's longer side is reduced to this, never enlarged
     stride: int  # both sides are padded to multiples of it
 
+    def letterbox(self, width_px: int, height_px: int) -> tuple[Letterbox, tuple[int, int], tuple[int, int]]:
+        """For a frame of this size: the transform, (width, height) of the content, (width, height) with padding."""
+        scale = min(1.0, self.longer_px / max(width_px, height_px))
+        width, height = max(1, round(width_px * scale)), max(1, round(height_px * scale))
+        padded = (-(-width // self.stride) * self.stride, -(-height // self.stride) * self.stride)
+        return Letterbox(width_px, height_px, width / width_px, height / height_px), (width, height), padded
+
+
+def utc_now() -> datetime:
+    """The wall clock, UTC."""
+    return datetime.now(UTC)
+
+
+def never(_seconds: float) -> bool:
+    """A `wait` for those who neither pace nor stop."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a source is given: whose frames, on which clock, how large, and how to wait."""
+
+    camera: CameraConfig
+    session: str
+    timeline: Timeline
+    small: SmallSize
+    wait: Callable[[float], bool] = never  # waits at most that many seconds; True: stop now (threading.Event.wait)
+    wall: Callable[[], datetime] = field(default=utc_now)
+    monotonic: Callable[[], float] = field(default=time.monotonic)
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be printed."""
+        return mask(self.camera.source)
+
+    def frame(self, stamp: Stamp, arrived: datetime | None, pixels: FramePixels) -> Frame:
+        """The record of a chosen frame. `arrived`: wall clock at its arrival, None for a recording."""
+        start_at = self.camera.settings.start_at
+        if arrived is None and start_at is not None:
+            captured_at: datetime | None = start_at.astimezone(UTC) + timedelta(seconds=stamp.media_time_s)
+        else:
+            captured_at = arrived
+        clock_source: ClockSource = "media" if arrived is None else "arrival"
+        return Frame(
+            self.camera.name,
+            self.session,
+            stamp.media_time_s,
+            captured_at,
+            clock_source,
+            stamp.index,
+            pixels.luma,
+            pixels.full_range,
+            pixels.small,
+            pixels.letterbox,
+            stamp.discontinuity,
+            stamp.skipped_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePixels:
+    """The pixels of one frame as `Frame` carries them."""
+
+    luma: Pixels  # (H, W), read-only
+    full_range: bool
+    small: Pixels  # (h, w, 3) BGR
+    letterbox: Letterbox
+
+
+class Pacer:
+    """Plays a recording at its own speed, by waiting until each frame is due."""
+
+    def __init__(self, wait: Callable[[float], bool], monotonic: Callable[[], float]) -> None:
+        self._wait = wait
+        self._monotonic = monotonic
+        self._origin_s: float | None = None  # of the arrival clock, where media time was 0
+
+    def until(self, stamp: Stamp) -> bool:
+        """Wait until this frame is due; True: stop now. Time that a discontinuity skipped is not waited for."""
+        if self._origin_s is None or stamp.discontinuity is not None:
+            self._origin_s = self._monotonic() - stamp.media_time_s
+        late_s = self._monotonic() - self._origin_s - stamp.media_time_s
+        return late_s < 0 and self._wait(-late_s)
+
 
 class Source(Protocol):
     """One camera or file. Made, used and closed by its camera's thread; opened at most once."""
 
     live: bool  # True: frames come when they come, and newer ones matter more; False: a recording, every frame counts
+    decode_errors: int  # packets that could not be decoded; they are skipped
 
     def open(self) -> StreamInfo:
-        """Connect and find the video stream. Raises SourceError (its classes say why), with a scrubbed message."""
+        """Connect and decode the first picture. Raises SourceError (its classes say why), with a scrubbed message."""
         ...
 
     def frames(self) -> Iterator[Frame]:
-        """The frames that the timeline chose; ends at the end of a recording. Raises SourceError when it breaks off."""
+        """The frames that the timeline chose; ends at the end of a recording, or when `wait` says stop.
+
+        Raises SourceError when the stream breaks off.
+        """
         ...
 
     def close(self) -> None:

@@ -6,10 +6,13 @@ clock per camera that only moves forward. Pure: arrival times are arguments.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MIN_STEP_S = 1e-4  # two frames never share a media time
-DEFAULT_INTERVAL_S = 0.04  # assumed between frames until two timestamps have shown better
+DEFAULT_INTERVAL_S = 0.04  # assumed between frames until two timestamps, or `expect`, have shown better
+RESTART_BACK_S = 0.5  # a step back to the stream's beginning is a restart from here on; less is a decoder's reordering
+EARLY_S = 0.005  # timestamps are rounded (Matroska to 1 ms, GIF to 10 ms): this early still counts as on time
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +29,21 @@ class Stamp:
 class Timeline:
     """One per camera and worker start; it outlives reconnects.
 
-    `analyse_hz` None chooses every frame. `gap_s` is the jump from which time is called discontinuous.
+    `analyse_hz` None chooses every frame. `gap_s` is the jump from which time is called discontinuous. `live` says that
+    arrival times may stand in for absent PTS; without it they never count, so that replays are equal.
     """
 
-    def __init__(self, analyse_hz: float | None, gap_s: float) -> None:
+    def __init__(self, analyse_hz: float | None, gap_s: float, live: bool = False) -> None:
         self._analyse_hz = analyse_hz
         self._gap_s = gap_s
+        self._live = live
         self._index = -1
         self._now_s: float | None = None  # media time of the last frame
-        self._offset_s = 0.0  # media time = PTS + offset
+        self._offset_s: float | None = None  # media time = PTS + offset; None until this connection's first PTS
+        self._begin_s = -math.inf  # this connection's first PTS
         self._interval_s = DEFAULT_INTERVAL_S
         self._arrived_s: float | None = None
-        self._slot = -1  # the last slot of the analysis grid that got its frame
+        self._slot: int | None = None  # the last slot of the analysis grid that got its frame
         self._reconnected = False
         self._pending: tuple[str, float] | None = None
 
@@ -47,10 +53,15 @@ class Timeline:
         return self._now_s or 0.0
 
     def estimate_s(self, arrived_s: float) -> float:
-        """Media time at a moment without a frame: the last frame's plus what the wall clock went on since."""
+        """Media time at a moment without a frame: the last frame's plus what the arrival clock went on since."""
         if self._arrived_s is None:
             return self.now_s
         return self.now_s + max(0.0, arrived_s - self._arrived_s)
+
+    def expect(self, interval_s: float) -> None:
+        """What the container claims to lie between two frames; it counts until timestamps show better."""
+        if interval_s > 0:
+            self._interval_s = interval_s
 
     def reconnected(self) -> None:
         """The next frame belongs to a new connection: its PTS mean nothing, arrival tells how much was lost."""
@@ -59,10 +70,12 @@ class Timeline:
     def stamp(self, pts_s: float | None, arrived_s: float) -> Stamp:
         """Take one decoded frame. `pts_s`: its PTS in seconds or None; `arrived_s`: a monotonic clock."""
         self._index += 1
+        if pts_s is not None and not math.isfinite(pts_s):
+            pts_s = None
         previous = self._now_s
         now = self._place(pts_s, arrived_s)
-        if previous is not None and now < previous + MIN_STEP_S:  # repeated PTS, or reordered output of a broken stream
-            now = previous + MIN_STEP_S
+        if previous is not None:  # repeated PTS, or reordered output of a broken stream
+            now = max(now, previous + MIN_STEP_S, math.nextafter(previous, math.inf))
         self._now_s, self._arrived_s = now, arrived_s
         if not self._choose(now):
             return Stamp(self._index, now, chosen=False)
@@ -74,35 +87,50 @@ class Timeline:
         """The frame's media time, with the offset moved wherever PTS cannot be believed."""
         last = self._now_s
         if last is None:
-            self._offset_s = -pts_s if pts_s is not None else 0.0
-            return 0.0
+            return self._anchor(0.0, pts_s)
         if self._reconnected:
             self._reconnected = False
-            away = max(self._interval_s, arrived_s - (self._arrived_s or arrived_s))
-            return self._rebase(last + away, pts_s, "reconnected", away)
+            away = max(self._interval_s, self._since(arrived_s))
+            self._tell("reconnected", away)
+            return self._anchor(last + away, pts_s)
         if pts_s is None:
-            return last + self._interval_s
+            return self._forward(last, last + (self._since(arrived_s) if self._live else self._interval_s))
+        if self._offset_s is None:
+            return self._anchor(last + self._interval_s, pts_s)
         now = pts_s + self._offset_s
         step = now - last
-        if step < -self._gap_s or (step < 0 and pts_s <= self._interval_s):  # far back, or back to the very beginning
-            return self._rebase(last + self._interval_s, pts_s, "pts_restarted", 0.0)
-        if step > self._gap_s:
-            self._pending = ("pts_jumped", step)
-        elif step > MIN_STEP_S:
+        if step < -self._gap_s or (step < -RESTART_BACK_S and pts_s <= self._begin_s + self._interval_s):
+            self._tell("pts_restarted", 0.0)
+            return self._anchor(last + self._interval_s, pts_s)
+        if MIN_STEP_S < step <= self._gap_s:
             self._interval_s = step
+        return self._forward(last, now)
+
+    def _anchor(self, now: float, pts_s: float | None) -> float:
+        """From here on PTS count from `now`; without one, from wherever the next one will be found."""
+        self._offset_s = None if pts_s is None else now - pts_s
+        if pts_s is not None:
+            self._begin_s = pts_s
         return now
 
-    def _rebase(self, now: float, pts_s: float | None, why: str, skipped_s: float) -> float:
-        if pts_s is not None:
-            self._offset_s = now - pts_s
-        self._pending = (why, skipped_s)
+    def _forward(self, last: float, now: float) -> float:
+        if now - last > self._gap_s:
+            self._tell("pts_jumped", now - last)
         return now
+
+    def _since(self, arrived_s: float) -> float:
+        return 0.0 if self._arrived_s is None else max(0.0, arrived_s - self._arrived_s)
+
+    def _tell(self, why: str, skipped_s: float) -> None:
+        """Keep it for the next chosen frame; of several, the one that lost most gives the name."""
+        known, lost = self._pending or (why, 0.0)
+        self._pending = (known if lost > skipped_s else why, lost + skipped_s)
 
     def _choose(self, now: float) -> bool:
         """At most one frame per slot of 1/analyse_hz, the first that falls into it."""
         if self._analyse_hz is None:
             return True
-        slot = int(now * self._analyse_hz + 1e-6)
+        slot = math.floor((now + min(EARLY_S, 0.25 / self._analyse_hz)) * self._analyse_hz)
         if slot == self._slot:
             return False
         self._slot = slot
