@@ -1,0 +1,68 @@
+# Every target makes .venv and fills it by itself, once: a second call installs nothing again until pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Byte code is written when a module is first imported: compiling all of it while installing takes 11 s.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
+
+# Weights that the project may not ship, where a checkout has them beside it.
+ifeq ($(origin EMOSTREAM_MODELS),undefined)
+ifneq ($(wildcard ../shared/models),)
+export EMOSTREAM_MODELS := $(CURDIR)/../shared/models
+endif
+endif
+
+.PHONY: help setup demo run bench check test wheel-test clean
+.NOTPARALLEL:
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.base  ## fill .venv with what demo, run and bench need
+
+demo: $(VENV)/.base  ## four cameras, a Redis of their own, events on the screen; ARGS="--json" and so on
+	@$(BIN)/emostream demo $(ARGS)
+
+run: $(VENV)/.base  ## make run SOURCE=video.mp4 (or rtsp://..., or 0), ARGS="--out events.jsonl" and so on
+	@test -n "$$SOURCE" || { echo "which video? make run SOURCE=video.mp4, or an rtsp:// address" >&2; exit 2; }
+	@$(BIN)/emostream run $(ARGS) "$$SOURCE"
+
+bench: $(VENV)/.base  ## cost per frame against decoding alone; ARGS="video.mp4" and so on
+	@$(BIN)/emostream bench $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+test: $(VENV)/.train  ## every test, those of the training too (installs PyTorch, 5.5 GB); ARGS="-k tracking" and so on
+	$(BIN)/python -m pytest -p tests.skips $(ARGS)
+
+wheel-test: $(VENV)/.dev  ## build the wheel, install it in an empty environment, run the demo from another folder
+	$(BIN)/python .ci/wheel_test.py
+
+clean:  ## remove .venv, caches and built packages; training runs stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find stream engines train tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@echo "making $(VENV)" >&2
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml | $(BIN)/pip
+	@echo "installing emostream into $(VENV): about half a minute" >&2
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	@echo "installing emostream and the tools for its checks into $(VENV): about a minute" >&2
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $(VENV)/.base $@
+
+$(VENV)/.train: pyproject.toml | $(BIN)/pip
+	@echo "installing emostream, the tools for its checks and PyTorch into $(VENV): minutes" >&2
+	@$(PIP_INSTALL) -e '.[dev,train]'
+	@touch $(VENV)/.base $(VENV)/.dev $@
