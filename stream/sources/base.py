@@ -44,6 +44,12 @@ class SmallSize:
         return Letterbox(width_px, height_px, width / width_px, height / height_px), (width, height), padded
 
 
+def read_only(array: Pixels) -> Pixels:
+    """The same pixels, which nobody who holds only this view can make writable again."""
+    array.flags.writeable = False
+    return array.view()
+
+
 def utc_now() -> datetime:
     """The wall clock, UTC."""
     return datetime.now(UTC)

@@ -7,7 +7,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from stream.records import Letterbox
-from stream.sources.base import FramePixels, Pixels, SmallSize
+from stream.sources.base import FramePixels, Pixels, SmallSize, read_only
 
 # 8-bit formats whose first plane is luma, one byte a pixel. Everything else is converted to grey first.
 _SAMPLINGS = ("410p", "411p", "420p", "422p", "440p", "444p")
@@ -28,8 +28,7 @@ class Converter:
         luma, full_range = self._luma(frame)
         small, letterbox = self._small(frame, turns)
         if turns:
-            luma = np.ascontiguousarray(np.rot90(luma, turns))
-            luma.flags.writeable = False
+            luma = read_only(np.ascontiguousarray(np.rot90(luma, turns)))
         return FramePixels(luma, full_range, small, letterbox)
 
     def _luma(self, frame: av.VideoFrame) -> tuple[Pixels, bool]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stream.errors import SourceInvalid
 from stream.records import Frame
-from stream.sources.base import Context, FramePixels, Pacer, Pixels, StreamInfo
+from stream.sources.base import Context, FramePixels, Pacer, Pixels, StreamInfo, read_only
 
 _ADDRESS = re.compile(
     r"synthetic:(?:(?P<width>\d{1,5})x(?P<height>\d{1,5}))?(?:@(?P<rate>\d{1,4}(?:\.\d{1,4})?))?"
@@ -46,10 +46,12 @@ class SyntheticSource:
         self._context = context
         self.live = context.camera.settings.realtime
         self._pattern: Pattern | None = None
+        self._numbers = iter(range(0))  # of the frames still to come
 
     def open(self) -> StreamInfo:
         """Read the address. Raises SourceInvalid when it cannot be understood."""
         pattern = self._pattern = self._parsed()
+        self._numbers = iter(range(pattern.count))
         self._context.timeline.expect(float(1 / pattern.rate_hz))
         return StreamInfo(pattern.width_px, pattern.height_px, "synthetic", float(pattern.rate_hz))
 
@@ -59,7 +61,7 @@ class SyntheticSource:
         if pattern is None:
             return
         pacer = Pacer(context.wait, context.monotonic) if self.live else None
-        for number in range(pattern.count):
+        for number in self._numbers:
             stamp = context.timeline.stamp(float(number / pattern.rate_hz), context.monotonic())
             if pacer.until(stamp) if pacer else context.wait(0.0):
                 return
@@ -102,5 +104,4 @@ def picture(width_px: int, height_px: int, number: int) -> Pixels:
     y = np.arange(height_px, dtype=np.int32)
     waves = (x[None, :] + 2 * y[:, None]) & 0xFF
     luma: Pixels = np.minimum(waves, 255 - waves).astype(np.uint8) + np.uint8(64)
-    luma.flags.writeable = False
-    return luma
+    return read_only(luma)

@@ -28,6 +28,10 @@ av.logging.set_level(None)
 SLICE_THREADS_FROM_PX = 1080  # live pictures higher than this are decoded on several threads, without added delay
 BLIND_READ_TIMEOUTS = 2.0  # a live stream may send packets without a picture for this many read timeouts
 
+# Guessing the frame rate from twenty frames would cost an RTSP camera 0.8 s before its first picture (measured). Not
+# `nobuffer`: it throws away what was read meanwhile, the first key frame with it.
+LIVE_OPTIONS = {"fpsprobesize": "0"}
+
 # The first row that fits an error of FFmpeg gives its class and words. FFmpeg's own text can hold the whole address.
 _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
     (av.error.HTTPUnauthorizedError, SourceRefused, "401, user or password are missing or wrong"),
@@ -37,7 +41,6 @@ _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
     (av.error.HTTPClientError, SourceError, "the server did not accept the request"),
     (av.error.ExitError, SourceTimeout, "no answer in time"),  # PyAV's timeout interrupts FFmpeg
     (av.error.TimeoutError, SourceTimeout, "no answer in time"),
-    (av.error.InvalidDataError, SourceInvalid, "this is no video that FFmpeg can read, or it is cut off or damaged"),
     (av.error.LookupError, SourceInvalid, "FFmpeg has no decoder or protocol for this kind of video"),
     (av.error.PatchWelcomeError, SourceInvalid, "FFmpeg cannot decode this kind of video"),
     (av.error.ConnectionRefusedError, SourceError, "the connection was refused; is the camera on, and the port right?"),
@@ -69,6 +72,10 @@ class VideoSource:
     """What all kinds have in common. Owns one container, opened once and used by one thread."""
 
     live = True
+    _invalid: tuple[type[SourceError], str] = (
+        SourceInvalid,
+        "this is no video that FFmpeg can read, or it is cut off or damaged",
+    )
 
     def __init__(self, context: Context) -> None:
         self.decode_errors = 0
@@ -83,11 +90,14 @@ class VideoSource:
     def open(self) -> StreamInfo:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
         target = self._target()
+        asked_s = self._context.monotonic()
         try:
             self._container = av.open(
                 target.url, "r", format=target.format, options=target.options, timeout=target.timeout_s
             )
         except av.error.FFmpegError as error:
+            if target.timeout_s and self._context.monotonic() - asked_s >= target.timeout_s[0]:
+                raise self._late() from None  # RTSP calls an interrupted answer invalid data
             raise self._turned(error) from None
         except UnicodeError:
             raise self._error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
@@ -141,23 +151,37 @@ class VideoSource:
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[Picture]:
         """Every picture that the stream gives. Packets that cannot be decoded are counted and skipped."""
-        monotonic, wall = self._context.monotonic, self._context.wall
+        wall = self._context.wall
         blind_s = self._settings.read_timeout_s * BLIND_READ_TIMEOUTS if self.live else math.inf
-        seen_s = monotonic()
+        seen_s = self._context.monotonic()
         try:
-            for packet in container.demux(stream):
-                if self._stop():
-                    return
-                arrived_s, arrived_at = monotonic(), wall()
+            for packet, arrived_s in self._packets(container, stream):
+                arrived_at = wall()
                 for frame in self._frames_of(packet):
                     seen_s = arrived_s
                     yield Picture(frame, arrived_s, arrived_at)
                 if arrived_s - seen_s > blind_s:
                     raise self._error(SourceTimeout, f"sent no decodable picture for {blind_s:g} s")
+                if self._stop():
+                    return
         except av.error.FFmpegError as error:
             raise self._turned(error) from None
         if not self._finite:
             raise self._error(SourceError, "the stream was closed by the other side")
+
+    def _packets(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[tuple[av.Packet[VideoStream], float]]:
+        """Each packet and when it came. Raises SourceTimeout after the read timeout, FFmpeg's errors as they are."""
+        monotonic, limit_s = self._context.monotonic, self._settings.read_timeout_s if self.live else math.inf
+        packets = container.demux(stream)
+        asked_s = monotonic()
+        for packet in packets:
+            arrived_s = monotonic()
+            yield packet, arrived_s
+            if arrived_s - asked_s >= limit_s:  # the timeout only shook out what FFmpeg's parser was still holding
+                raise self._late()
+            asked_s = monotonic()
 
     def _frames_of(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
         try:
@@ -185,8 +209,13 @@ class VideoSource:
             return self._error(SourceInvalid, f"none of its {self.decode_errors} packets could be decoded")
         return self._error(SourceInvalid, "the video stream is empty")
 
+    def _late(self) -> SourceError:
+        return self._error(SourceTimeout, "no answer in time")
+
     def _turned(self, error: av.error.FFmpegError) -> SourceError:
         """FFmpeg's error as ours, in words without the address's secrets."""
+        if isinstance(error, av.error.InvalidDataError):
+            return self._error(*self._invalid)
         for theirs, ours, words in _ERRORS:
             if isinstance(error, theirs):
                 return self._error(ours, words)
@@ -222,8 +251,10 @@ class FileSource(VideoSource):
 class RtspSource(VideoSource):
     """A camera over RTSP, by default interleaved in its TCP connection, where no packet is lost."""
 
+    _invalid = (SourceError, "the connection was closed, or what came is not RTSP")
+
     def _target(self) -> Target:
-        options = {"rtsp_transport": self._settings.rtsp_transport, "allowed_media_types": "video"}
+        options = {"rtsp_transport": self._settings.rtsp_transport, "allowed_media_types": "video", **LIVE_OPTIONS}
         return Target(self._context.camera.source, None, options, _timeouts(self._context))
 
 
@@ -231,7 +262,7 @@ class HttpSource(VideoSource):
     """Anything FFmpeg reads over HTTP: MJPEG cameras, HLS playlists, plain files."""
 
     def _target(self) -> Target:
-        return Target(self._context.camera.source, None, {}, _timeouts(self._context))
+        return Target(self._context.camera.source, None, LIVE_OPTIONS, _timeouts(self._context))
 
 
 class DeviceSource(VideoSource):
@@ -242,7 +273,7 @@ class DeviceSource(VideoSource):
         device = Path(f"/dev/video{source}" if source.isdecimal() else source)
         if not device.exists():
             raise self._error(SourceError, f"there is no capture device {device}; see what is: ls /dev/video*")
-        return Target(str(device), "v4l2", {}, _timeouts(self._context))
+        return Target(str(device), "v4l2", LIVE_OPTIONS, _timeouts(self._context))
 
 
 def _timeouts(context: Context) -> tuple[float, float]:
