@@ -98,6 +98,7 @@ class AggregateConfig(Section):
 
     half_life_s: Positive = 0.6  # after this long a sample counts half
     max_dt_s: Positive = 0.25  # the longest time that one sample may stand for
+    min_quality: Fraction = 0.05  # a crop below this is seen, but not used
     hold_s: float = Field(default=0.4, ge=0)  # a new emotion must lead this long
     margin: Fraction = 0.1  # by how much, in probability, it must lead the present one
     min_confidence: Fraction = 0.35  # below this the emotion is `uncertain`
