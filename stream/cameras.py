@@ -2,7 +2,7 @@
 
 | it meets | a file | a live camera |
 |---|---|---|
-| the end of the video | `ended` | `offline`, tried again (an RTSP server that says goodbye comes back) |
+| the end of the video | `ended` | `ended` if it was a recording (over HTTP); else the source raises |
 | a source that cannot be read | `failed` | `offline`, tried again for ever: 2.5 s at most, 60 s after a refusal |
 | an exception that nobody foresaw | `failed` | `failed` |
 | stop | `ended` | `ended` |
@@ -127,8 +127,6 @@ class Camera:
             source.close()
         if self._stop.is_set() or self._quarantined:
             return False
-        if source.live:
-            return self._lost(SourceError("the server ended the stream"))
         self._end("ended", None)
         return False
 

@@ -119,7 +119,7 @@ class Pipeline:
                 if not isinstance(seen, _Seen):
                     raise seen or KeyError(item.camera_id)
                 size = (item.letterbox.width_px, item.letterbox.height_px)
-                told: list[Event] = camera.aggregator.tick(item, seen.interrupted) if seen.interrupted else []
+                told = camera.aggregator.tick(item, seen.interrupted) if seen.interrupted else []
                 return [*_gap(item), *told, *camera.aggregator.update(item, seen.tracks, seen.scores, size)]
             case Tick():
                 return camera.aggregator.tick(item, camera.tracker.tick(item.media_time_s))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from stream.events import AnyEvent, CameraStatus, EmotionChanged, EmotionSample, Gap, TrackEnded, TrackStarted
+from stream.events import CameraStatus, EmotionChanged, EmotionSample, Event, Gap, TrackEnded, TrackStarted
 
 # Colours that people who confuse red and green can tell apart (Okabe and Ito, "Color Universal Design", 2008);
 # the word always stands beside its colour.
@@ -58,7 +58,7 @@ class Board:
         self.cameras: dict[str, CameraRow] = {}
         self.events = 0
 
-    def update(self, event: AnyEvent) -> None:
+    def update(self, event: Event) -> None:
         """Take one event. A new session of a camera begins its row anew."""
         self.events += 1
         row = self.cameras.get(event.camera_id)
@@ -106,7 +106,7 @@ def table(board: Board) -> Table:
     return drawn
 
 
-def line(event: AnyEvent) -> Text | None:
+def line(event: Event) -> Text | None:
     """One event as a line for a log on the terminal; None for those that would only fill it."""
     head = Text(f"{event.camera_id:<12} {_time(event.media_time_s)}  ", style="bold")
     match event:

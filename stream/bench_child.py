@@ -1,0 +1,135 @@
+"""One measurement of `emostream bench`, in a process of its own: `python -m stream.bench_child KIND CLIP`.
+
+KIND is `decode` (the video alone), `5hz` or `every` (the whole worker, private Redis included), or `stages` (one thread
+that runs the journey by hand, with a stopwatch around every stage). Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import onnxruntime  # noqa: F401 - imported so that no kind pays for an import that another does not
+
+from engines.load import load_engine
+from stream.aggregate import Aggregator
+from stream.classify import Classifier
+from stream.config import CameraConfig, Config, SourceConfig
+from stream.detectors import make_detector
+from stream.launch import find_models, launch
+from stream.records import Frame
+from stream.sources import make_source
+from stream.sources.base import SmallSize
+from stream.sources.timeline import Timeline
+from stream.tracking import Tracker
+
+HZ = {"5hz": 5.0, "every": None}
+MB = 1024.0  # of the kilobytes in which Linux counts ru_maxrss
+
+
+def main() -> None:
+    kind, clip = sys.argv[1], Path(sys.argv[2])
+    clip.read_bytes()  # into the page cache
+    np.zeros(1), cv2.getNumThreads()
+    figures = _stages(clip) if kind == "stages" else _cost(kind, clip)
+    print(json.dumps(figures))
+
+
+def _cost(kind: str, clip: Path) -> dict[str, float]:
+    frames = 0
+    cpu_s, began_s = _cpu_s(), time.monotonic()
+    if kind == "decode":
+        frames = _decode(clip)
+    else:
+        launch(_config(clip, HZ[kind]), say=lambda words: None)
+    return {
+        "cpu_s": _cpu_s() - cpu_s,
+        "wall_s": time.monotonic() - began_s,
+        "frames": frames,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB,
+    }
+
+
+def _cpu_s() -> float:
+    """User and system seconds of this process, its threads, and its children that have ended."""
+    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def _decode(clip: Path) -> int:
+    """Decoding alone, the unit of every ratio."""
+    frames = 0
+    with av.open(str(clip)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for _ in container.decode(video=0):
+            frames += 1
+    return frames
+
+
+def _config(clip: Path, analyse_hz: float | None) -> Config:
+    camera = CameraConfig(name="bench", source=str(clip), settings=SourceConfig(analyse_hz=analyse_hz))
+    return Config(cameras=(camera,))
+
+
+class Stopwatch:
+    """Adds up the CPU time of this thread per stage."""
+
+    def __init__(self) -> None:
+        self.spent_s: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        began_s = time.thread_time()
+        yield
+        self.spent_s[stage] += time.thread_time() - began_s
+
+
+def _stages(clip: Path) -> dict[str, float]:
+    """Milliseconds per analysed frame and stage; `read` is decoding of that frame alone plus its conversion."""
+    config = _config(clip, None)
+    models = find_models(config)
+    face = load_engine(models.face, config.engine.backend, config.engine.threads)
+    emotion = load_engine(models.emotion, config.engine.backend, config.engine.threads)
+    detector, classifier = make_detector(config.detector, face), Classifier(config.emotion, emotion)
+    tracker, aggregator = Tracker(config.tracking), Aggregator(config.aggregate, classifier.labels)
+    small = SmallSize(config.detector.input_px, face.spec.stride)
+    source = make_source(config.cameras[0], "bench", Timeline(None, 2.0), small)
+    watch, frames = Stopwatch(), 0
+    source.open()
+    for frame in _watched(source.frames(), watch):
+        frames += 1
+        with watch.measure("detect"):
+            (faces,) = detector.detect([frame])
+        with watch.measure("track"):
+            tracks = tracker.update(frame.media_time_s, faces)
+        with watch.measure("classify"):
+            (scores,) = classifier.classify([frame], [tracks])
+        with watch.measure("aggregate"):
+            aggregator.update(frame, tracks, scores, (frame.letterbox.width_px, frame.letterbox.height_px))
+    source.close()
+    detector.close()
+    classifier.close()
+    return {stage: round(1000.0 * spent_s / max(frames, 1), 3) for stage, spent_s in watch.spent_s.items()}
+
+
+def _watched(frames: Iterator[Frame], watch: Stopwatch) -> Iterator[Any]:
+    while True:
+        with watch.measure("read"):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Arguments -> configuration -> run. The only place that prints.
+
+Exit codes: 0 done (also after a drained SIGTERM), 1 a camera or sink ended `failed`, 2 usage or configuration, 4 a
+model or engine was refused, 130 interrupted. Errors are one sentence on stderr; a traceback comes only with --debug,
+which may stand anywhere. With --json, stdout holds the answer alone and people's text goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from engines.errors import EngineError
+from stream import config as settings
+from stream.arguments import cameras
+from stream.errors import ConfigError, SinkError, SourceError, StreamError
+from stream.sinks.base import Accepted
+from stream.urls import expand, has_password, scrub
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 0, 1, 2, 4, 130
+
+app = typer.Typer(
+    help="Emotions of tracked faces from many cameras, as events in Redis. --debug anywhere adds tracebacks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, and those may hold addresses
+    rich_markup_mode=None,  # a usage error is a sentence, not a box
+    add_completion=False,
+)
+
+Sources = Annotated[list[str] | None, typer.Argument(metavar="[NAME=]SOURCE...", help="File, URL or device number")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; deploy/emostream.example.yaml lists all")]
+RedisUrl = Annotated[str | None, typer.Option("--redis", metavar="URL", help="Default: a private Redis")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there")]
+Hold = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Keep the private Redis this many seconds after the last file [default: at a terminal, until Ctrl-C]",
+    ),
+]
+
+
+def main() -> NoReturn:
+    """The console script: every foreseen error becomes one sentence and an exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    _log_to_stderr(debug)
+    try:
+        app(arguments, prog_name="emostream")  # ends in SystemExit
+    except EngineError as error:
+        sys.exit(_refuse(error, EXIT_MODEL, debug))
+    except (ConfigError, SinkError, SourceError) as error:
+        sys.exit(_refuse(error, EXIT_USAGE, debug))
+    except StreamError as error:
+        sys.exit(_refuse(error, EXIT_FAILED, debug))
+    except BrokenPipeError:  # whoever read our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(EXIT_DONE)
+
+
+@app.command()
+def run(
+    sources: Sources = None,
+    config: ConfigFile = None,
+    redis: RedisUrl = None,
+    out: Annotated[Path | None, typer.Option(help="Also write events to this JSON Lines file")] = None,
+    every_frame: Annotated[bool, typer.Option("--every-frame", help="Analyse every frame")] = False,
+    analyse_hz: Annotated[
+        float | None, typer.Option(help="Analysed frames a second of media time [default: 5]")
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own speed")] = False,
+    start_at: Annotated[str | None, typer.Option(metavar="TIME", help="When the recordings began, ISO 8601")] = None,
+    hold: Hold = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a worker on cameras and files until they end or a signal comes."""
+    for source in sources or []:
+        _hide_password(source)
+    source_settings: dict[str, Any] = {
+        **({"analyse_hz": analyse_hz} if analyse_hz is not None else {}),
+        **({"analyse_hz": None} if every_frame else {}),
+        **({"realtime": True} if realtime else {}),
+        **({"start_at": start_at} if start_at is not None else {}),
+    }
+    overrides = _overrides(redis, out, hold)
+    if source_settings:
+        overrides["source"] = source_settings
+    if sources:
+        overrides["cameras"] = cameras(sources)
+    _work(settings.load(config, overrides), as_json)
+
+
+@app.command()
+def demo(
+    redis: RedisUrl = None,
+    out: Annotated[Path | None, typer.Option()] = None,
+    hold: Hold = None,
+    realtime: Annotated[bool, typer.Option("--realtime")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Four cameras made from one portrait: the whole path on real models and a real Redis, no video needed."""
+    from stream.demo import make_clips
+    from stream.launch import find_models
+
+    find_models(settings.Config())  # before the work of making clips
+    with tempfile.TemporaryDirectory(prefix="emostream-demo-") as folder:
+        say("making four short camera clips from one portrait")
+        clips = [{"name": clip.stem, "source": str(clip)} for clip in make_clips(Path(folder))]
+        overrides = {**_overrides(redis, out, hold), "cameras": clips, "source": {"realtime": realtime}}
+        _work(settings.load(None, overrides), as_json)
+
+
+@app.command()
+def watch(
+    redis: RedisUrl = None,
+    camera: Annotated[list[str] | None, typer.Option(help="Only these cameras")] = None,
+    from_: Annotated[str, typer.Option("--from", metavar="start|new|ID", help="Where to begin")] = "new",
+    idle: Annotated[float | None, typer.Option(min=0, help="End after this many seconds without an event")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line on stdout instead of the table")] = False,
+) -> None:
+    """A live table of cameras, faces and moods."""
+    from rich.live import Live
+
+    from stream.client import subscribe
+    from stream.watch import Board, table
+
+    events = subscribe(_redis_url(redis), cameras=camera, from_=from_, idle_s=idle)
+    try:
+        if as_json:
+            for event in events:
+                print(event.to_json(), flush=True)
+            return
+        board = Board()
+        with Live(table(board), console=Console(), refresh_per_second=4) as live:
+            for event in events:
+                board.update(event)
+                live.update(table(board))
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        events.close()
+
+
+@app.command()
+def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = False) -> None:
+    """What this machine has, what is missing, and what to do about it."""
+    from rich.table import Table
+
+    from stream.doctor import examine, healthy
+
+    findings = list(examine(settings.load(config, _overrides(redis, None, None))))
+    if as_json:
+        answer({"healthy": healthy(findings), "findings": [finding.as_json() for finding in findings]})
+    else:
+        drawn = Table("what", "state", "detail", "to do", expand=True)
+        for finding in findings:
+            drawn.add_row(finding.what, finding.state, scrub(finding.detail), finding.mend or "")
+        Console().print(drawn)
+    if not healthy(findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def bench(
+    clip: Annotated[Path, typer.Argument(help="A video with faces")],
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """CPU per source frame against decoding alone, at 5 analyses a second and at every frame."""
+    from stream.bench import measure, report
+
+    figures = measure(clip, repeats, say)
+    if as_json:
+        answer(figures)
+    else:
+        Console().print(report(figures))
+
+
+@app.command(
+    "train",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Train, evaluate and export networks: fit, evaluate, export, template.",
+)
+def train(context: typer.Context) -> None:
+    # by name and late: run time never depends on training, whose packages most installations do not have
+    importlib.import_module("train.cli").app(context.args, prog_name="emostream train")
+
+
+def _work(config: settings.Config, as_json: bool) -> None:
+    """Run the worker and end with the exit code of what it came to."""
+    from stream.launch import launch
+    from stream.watch import line
+
+    if not config.cameras:
+        raise ConfigError("there is no camera to run; name one, as in: emostream run lobby=rtsp://camera/stream")
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+
+    def show(accepted: Accepted) -> None:
+        if (text := line(accepted.event)) is not None:
+            console.print(text)
+
+    ended = launch(config, say=say, show=show, at_terminal=sys.stdin.isatty() and sys.stdout.isatty())
+    outcome = ended.outcome
+    for name, reason in outcome.failed.items():
+        say(f"camera {name} failed: {reason}")
+    for name, count in outcome.undelivered.items():
+        say(f"{name}: {count} events were not delivered")
+    if as_json:
+        answer(ended.as_json())
+    raise typer.Exit(ended.exit_code)
+
+
+def _overrides(redis: str | None, out: Path | None, hold: float | None) -> dict[str, Any]:
+    """What these options lay over the configuration file; an option that was not given lays nothing."""
+    if redis is not None:
+        _hide_password(redis)
+    run_settings = {**({"out": out} if out is not None else {}), **({"hold_s": hold} if hold is not None else {})}
+    return {
+        **({"redis": {"url": redis}} if redis is not None else {}),
+        **({"run": run_settings} if run_settings else {}),
+    }
+
+
+def _redis_url(given: str | None) -> str:
+    """The Redis to read from: the one named, else the private one of a worker that runs here."""
+    if given is not None:
+        _hide_password(given)
+        return expand(given, os.environ)
+    from stream.private_redis import find
+
+    url = find()
+    if url is None:
+        raise ConfigError(
+            "no worker with a private Redis runs here; start one with `emostream run`, or give --redis URL"
+        )
+    return url
+
+
+def _hide_password(address: str) -> None:
+    """A password on the command line works, but everybody on this machine can read it: warn, and wipe it."""
+    if not has_password(address):
+        return
+    from stream.proctitle import wipe
+
+    wipe(address)
+    say("a password on the command line can be seen by others; write ${VARIABLE} in its place and export it")
+
+
+def _log_to_stderr(debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Scrubbed("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+
+
+class _Scrubbed(logging.Formatter):
+    """Takes credentials out of messages and out of the tracebacks below them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return scrub(super().format(record))
+
+
+def _refuse(error: Exception, code: int, debug: bool) -> int:
+    if debug:
+        print(scrub("".join(traceback.format_exception(error))), file=sys.stderr)
+    say(f"emostream: {error}")
+    return code
+
+
+def say(text: str) -> None:
+    """One line for people, on stderr, without credentials."""
+    print(scrub(text), file=sys.stderr, flush=True)
+
+
+def answer(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value), flush=True)

@@ -1,0 +1,126 @@
+"""What this machine has, what is missing, and the command that mends it: findings, for the command line to print."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from engines.errors import EngineError
+from stream.config import Config
+from stream.errors import StreamError
+
+PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python", "pydantic", "redis", "trackers")
+OPTIONAL = {"torch": "train", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx", "openvino": "openvino"}
+OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    state: Literal["ok", "missing", "optional"]
+    detail: str
+    mend: str | None = None  # the command or act that mends it
+
+    def as_json(self) -> dict[str, str | None]:
+        return asdict(self)
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Every check in turn, so that a slow one does not hold back what is known already."""
+    yield _python()
+    yield _cores()
+    yield from _packages()
+    yield _decoders()
+    for task, name in (("face", config.detector.model), ("emotion", config.emotion.model)):
+        yield _guard(f"{task} model", lambda task=task, name=name: _model(task, name, config))  # type: ignore[misc]
+    yield _guard("Redis", lambda: _redis(config))
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """True when nothing that a run needs is missing."""
+    return all(finding.state != "missing" for finding in findings)
+
+
+def _guard(what: str, check: Callable[[], Finding]) -> Finding:
+    """A check's own foreseen error is its finding."""
+    try:
+        return check()
+    except (StreamError, EngineError) as error:
+        return Finding(what, "missing", str(error), "see the sentence")
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("Python", "missing", version, "install Python 3.11 or newer")
+    return Finding("Python", "ok", f"{version} on {platform.system()} {platform.machine()}")
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Finding("CPU cores", "ok", str(cores))
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        version = _version(name)
+        if version is None:
+            yield Finding(name, "missing", "not installed", "pip install emostream")
+        else:
+            yield Finding(name, "ok", version)
+    for name, extra in OPTIONAL.items():
+        version = _version(name)
+        mend = None if version else f"pip install 'emostream[{extra}]'"
+        yield Finding(name, "ok" if version else "optional", version or "not installed", mend)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _decoders() -> Finding:
+    import av
+
+    wanted = ("h264", "hevc", "mjpeg", "av1")
+    have = [name for name in wanted if name in av.codecs_available]
+    missing = [name for name in wanted if name not in have]
+    detail = f"{', '.join(have)} (FFmpeg libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
+    if "h264" in missing:
+        return Finding("video decoders", "missing", detail, "pip install --force-reinstall av")
+    return Finding("video decoders", "ok", detail)
+
+
+def _model(task: str, name: str, config: Config) -> Finding:
+    """Found, its weights what the spec says, and one inference done."""
+    from engines.load import load_engine
+    from engines.store import find_model
+
+    model = find_model(name, download=False)
+    engine = load_engine(model, config.engine.backend, config.engine.threads)
+    try:
+        return Finding(f"{task} model", "ok", f"{model.spec.name} from {model.onnx_path.parent}: {engine.fingerprint}")
+    finally:
+        engine.close()
+
+
+def _redis(config: Config) -> Finding:
+    from stream import private_redis
+    from stream.sinks.redis import ping
+
+    if config.redis.url:
+        return Finding("Redis", "ok", ping(config.redis))
+    binary = private_redis.find_server()
+    if binary is None:
+        return Finding("Redis", "missing", "no redis-server for a private Redis", "apt-get install redis-server")
+    return Finding("Redis", "ok", f"none configured; a private one would run {binary}")

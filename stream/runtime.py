@@ -1,0 +1,246 @@
+"""Threads: who starts, what each owns, how each ends.
+
+| thread | owns (nobody else touches) | gives to | ends when |
+|---|---|---|---|
+| `camera-<id>`, one per camera | its source and timeline | `Inputs` | stop is set, or the source ended |
+| `analysis`, one | engines, trackers, aggregators | `EventQueue` | all cameras have finished, nothing waits |
+| `publish`, one | the outbox, `seq`, the sinks | the sinks | `EventQueue` is closed and empty, or the deadline |
+| main | configuration, stop event, supervision | - | signal, end of all cameras, or first failure |
+
+Stopping is data flow: cameras stop, so Inputs runs dry, so analysis ends and closes the EventQueue, so publishing
+drains and ends; all within one deadline. The first failure of analysis or publishing is kept, sets stop, and is raised
+in the main thread. A camera's failure stays with that camera.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from engines.base import Engine
+from engines.load import load_engine
+from engines.store import Model
+from stream.aggregate import Aggregator
+from stream.backoff import Backoff
+from stream.cameras import FIRST_DELAY_S, LOST_CAP_S, Camera, Clocks
+from stream.classify import Classifier
+from stream.config import CameraConfig, Config
+from stream.detectors import make_detector
+from stream.errors import Closed
+from stream.handover import EventQueue, Inputs
+from stream.pipeline import Parts, Pipeline, Trouble
+from stream.publisher import Publisher
+from stream.sessions import live_session, recording_session
+from stream.sources import is_live, make_source, recording_path
+from stream.sources.base import SmallSize, Source
+from stream.sources.timeline import Timeline
+from stream.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 0.25  # how often the supervisor looks at the cameras
+FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a run, found before anything starts."""
+
+    face: Model
+    emotion: Model
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to."""
+
+    failed: dict[str, str] = field(default_factory=dict)  # camera id -> why
+    events: Counter[str] = field(default_factory=Counter)  # type -> how many
+    dropped: dict[str, int] = field(default_factory=dict)  # live camera -> frames replaced unread
+    undelivered: dict[str, int] = field(default_factory=dict)  # sink -> events
+    abandoned: tuple[str, ...] = ()  # threads that did not end within the deadline
+
+
+class Deadline:
+    """One end for everything that a stop has to wait for."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._end = clock, clock() + seconds
+
+    def left_s(self) -> float:
+        return max(0.0, self._end - self._clock())
+
+
+class Worker:
+    """One run of all configured cameras. `run` is called once, from the main thread."""
+
+    def __init__(self, config: Config, models: Models, publisher: Publisher, clocks: Clocks) -> None:
+        self._config = config
+        self._models = models
+        self._publisher = publisher
+        self._clocks = clocks
+        self._stop = threading.Event()
+        self._analysis_ready = threading.Event()
+        self._publish_ready = threading.Event()
+        self._failure: Exception | None = None  # the first of analysis or publishing
+        self._fingerprints: tuple[str, ...] = ()  # of the engines; written before _analysis_ready is set
+        self._outcome = Outcome()
+        live = [camera.name for camera in config.cameras if is_live(camera)]
+        files = [camera.name for camera in config.cameras if not is_live(camera)]
+        self._inputs = Inputs(live, files)
+        self._queue = EventQueue(None if live else FILE_EVENTS)
+        self._cameras = {camera.name: self._camera(camera) for camera in config.cameras}
+
+    def run(self, asked_to_stop: Callable[[], bool]) -> Outcome:
+        """Run until every camera has ended or `asked_to_stop` says so; then drain within `run.drain_s`.
+
+        It is asked a few times a second: a signal handler must not touch the locks of the thread it interrupts.
+        Raises what broke analysis or publishing.
+        """
+        threads = [self._thread("publish", self._publish), self._thread("analysis", self._analyse)]
+        for thread in threads:
+            thread.start()
+        self._publish_ready.wait()
+        self._analysis_ready.wait()
+        if self._failure is None:
+            cameras = [self._thread(f"camera-{name}", camera.run) for name, camera in self._cameras.items()]
+            for thread in cameras:
+                thread.start()
+            threads += cameras
+        else:
+            self._inputs.abort()
+        self._supervise(threads, asked_to_stop)
+        self._join(threads)
+        if self._failure is not None:
+            raise self._failure
+        return self._report()
+
+    def give_up(self, camera_id: str, reason: str) -> None:
+        """Stop reading one camera for good; the others go on. From any thread."""
+        log.error("camera %s is given up: %s", camera_id, reason)
+        self._cameras[camera_id].quarantine(reason)
+
+    def _supervise(self, threads: Sequence[threading.Thread], asked_to_stop: Callable[[], bool]) -> None:
+        """Until all threads have ended of themselves, or something asks for the end."""
+        while any(thread.is_alive() for thread in threads) and not self._stop.wait(WATCH_S):
+            if asked_to_stop():
+                self._stop.set()
+            for camera in self._cameras.values():
+                camera.watch()
+
+    def _join(self, threads: Sequence[threading.Thread]) -> None:
+        """Wait for all by one deadline, in the order of the data: cameras, analysis, publish."""
+        deadline = Deadline(self._config.run.drain_s)
+        for thread in reversed(threads):
+            thread.join(deadline.left_s())
+        self._outcome.abandoned = tuple(thread.name for thread in threads if thread.is_alive())
+
+    def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        # daemon: a decoder that never returns is abandoned and reported, and must not keep the process alive
+        return threading.Thread(target=body, name=name, daemon=True)
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stop.set()
+
+    def _analyse(self) -> None:
+        """The analysis thread."""
+        engines: list[Engine] = []
+        try:
+            pipeline = self._build(engines)
+            self._analysis_ready.set()
+            while True:
+                for events in pipeline.run(self._inputs.take()):
+                    self._outcome.events.update(event.type for event in events)
+                    self._queue.put(events)
+        except Closed:
+            log.debug("analysis: every camera has finished")
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._inputs.abort()
+            self._queue.close()
+            for engine in engines:
+                engine.close()
+            self._analysis_ready.set()
+
+    def _publish(self) -> None:
+        """The publish thread."""
+        try:
+            self._publisher.open()
+            self._publish_ready.set()
+            self._outcome.undelivered = self._publisher.run(self._queue)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._queue.close()
+            self._publisher.close()
+            self._publish_ready.set()
+
+    def _build(self, engines: list[Engine]) -> Pipeline:
+        """Load the engines (kept in `engines` for closing) and put the pipeline together."""
+        config = self._config
+        for model in (self._models.face, self._models.emotion):
+            engines.append(load_engine(model, config.engine.backend, config.engine.threads))
+        face, emotion = engines
+        self._fingerprints = (face.fingerprint, emotion.fingerprint)
+        classifier = Classifier(config.emotion, emotion)
+        parts = Parts(
+            detector=make_detector(config.detector, face),
+            classifier=classifier,
+            new_tracker=lambda: Tracker(config.tracking),
+            new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
+            best_batch=face.best_batch,
+            models={"face": face.spec.name, "emotion": emotion.spec.name},
+            engines={"face": face.fingerprint, "emotion": emotion.fingerprint},
+        )
+        return Pipeline(parts, self._quarantine)
+
+    def _quarantine(self, trouble: Trouble) -> None:
+        where = "" if trouble.frame_index is None else f" at frame {trouble.frame_index}"
+        log.error("camera %s is quarantined%s", trouble.camera_id, where, exc_info=trouble.error)
+        self._cameras[trouble.camera_id].quarantine(f"the analysis failed{where}: {type(trouble.error).__name__}")
+
+    def _camera(self, camera: CameraConfig) -> Camera:
+        small = SmallSize(self._config.detector.input_px, max(self._models.face.spec.stride, 1))
+
+        def source(session: str, timeline: Timeline) -> Source:
+            return make_source(camera, session, timeline, small, wait=self._stop.wait)
+
+        backoff = Backoff(FIRST_DELAY_S, LOST_CAP_S, random.Random())
+        live = is_live(camera)
+        session = live_session if live else lambda: self._recording_session(camera)
+        return Camera(camera, session, live, source, self._inputs, self._stop, self._clocks, backoff)
+
+    def _recording_session(self, camera: CameraConfig) -> str:
+        """Decided by all that decides the events: this camera's part of the configuration, not its neighbours."""
+        config = self._config
+        texts = [
+            camera.name,
+            *self._fingerprints,
+            camera.settings.model_dump_json(include={"analyse_hz", "start_at", "gap_s"}),
+            config.detector.model_dump_json(exclude={"model"}),  # the fingerprints name the models themselves
+            config.tracking.model_dump_json(),
+            config.emotion.model_dump_json(exclude={"model"}),
+            config.aggregate.model_dump_json(),
+        ]
+        path = recording_path(camera)
+        return recording_session(path, texts if path else [camera.source, *texts])
+
+    def _report(self) -> Outcome:
+        failed = {name: camera.failed for name, camera in self._cameras.items() if camera.failed}
+        self._outcome.failed = failed
+        self._outcome.dropped = self._inputs.dropped()
+        return self._outcome
+
+
+def system_clocks() -> Clocks:
+    """The clocks of this machine."""
+    return Clocks(monotonic=time.monotonic, wall=lambda: datetime.now(UTC))
