@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineMismatch
+from engines.errors import EngineMismatch, ModelInvalid
 from engines.spec import ModelSpec
 
 Batch = NDArray[np.float32]
@@ -51,3 +53,45 @@ def check_batch(engine: Engine, batch: Batch) -> None:
         raise EngineMismatch(
             f"{engine.spec.name}: batch of {len(batch)} is outside 1..{engine.max_batch}; split it at best_batch"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output as a compiled network declares it, whatever the backend."""
+
+    name: str
+    shape: tuple[int | None, ...]  # None is free
+    float32: bool
+
+
+def check_ports(spec: ModelSpec, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+    """Raise ModelInvalid, with a sentence, unless the network takes and gives what its spec says."""
+    problem = _input_problem(spec, inputs) or _output_problem(spec, outputs)
+    if problem:
+        raise ModelInvalid(f"{spec.name}: {problem}; export the model and its spec again, together")
+
+
+def _input_problem(spec: ModelSpec, inputs: Sequence[Port]) -> str | None:
+    if len(inputs) != 1:
+        return f"expected one input, the network has {len(inputs)}"
+    port = inputs[0]
+    wanted = spec.input_shape
+    # a fixed side must not meet a free one of the spec; a fixed side of the spec may well run on a free network
+    fits = len(port.shape) == 4 and all(n is None or n == w for w, n in zip(wanted, port.shape[1:], strict=True))
+    if not fits or not port.float32:
+        return f"the spec says (B, {wanted}) float32 with 0 for free, the input {port.name!r} is {port.shape}"
+    return None
+
+
+def _output_problem(spec: ModelSpec, outputs: Sequence[Port]) -> str | None:
+    given = {port.name: port for port in outputs}
+    missing = [name for name in spec.outputs if name not in given]
+    if missing:
+        return f"the spec names the outputs {', '.join(missing)}, the network has {', '.join(given)}"
+    other = [name for name in spec.outputs if not given[name].float32]
+    if other:
+        return f"the outputs {', '.join(other)} are not float32"
+    columns = given[spec.outputs[0]].shape[-1:]
+    if spec.task == "emotion" and columns not in ((None,), (len(spec.labels),)):
+        return f"the spec has {len(spec.labels)} labels, the output {spec.outputs[0]!r} ends in {columns}"
+    return None

@@ -53,7 +53,7 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     schema_: Literal["emostream.model/1"] = Field(alias="schema")
-    name: str
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")  # it also names folders
     task: Literal["face", "emotion"]
     precision: Literal["fp32", "fp16", "int8"]
     input_shape: tuple[int, int, int]  # C, H, W
@@ -86,6 +86,11 @@ class ModelSpec(BaseModel):
         if self.task == "face" and None in (self.decoding, self.score_threshold, self.nms_threshold):
             raise ValueError("a face detector needs decoding, score_threshold and nms_threshold")
         return self
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits over all that decides an answer: not where the model comes from, nor its worth."""
+        text = self.model_dump_json(exclude={"source", "metrics"})
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @classmethod
     def read(cls, folder: Path) -> ModelSpec:

@@ -1,0 +1,76 @@
+"""A detector out of any engine: small images -> batches -> decoded candidates -> faces in pixels of the full frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Engine
+from engines.errors import ModelInvalid
+from engines.preprocess import to_batch
+from stream.config import DetectorConfig
+from stream.detectors.base import Candidates, Decoding
+from stream.detectors.nms import best_boxes
+from stream.records import Faces, Frame, Letterbox
+
+
+class EngineDetector:
+    """See stream.detectors.base.Detector. It owns the engine."""
+
+    def __init__(self, config: DetectorConfig, engine: Engine, decoding: Decoding) -> None:
+        spec = engine.spec
+        missing = [name for name in decoding.outputs if name not in spec.outputs]
+        if missing or spec.score_threshold is None or spec.nms_threshold is None:
+            raise ModelInvalid(f"{spec.name}: as a detector it also needs {', '.join(missing) or 'its thresholds'}")
+        own = config.score_threshold
+        self._score_threshold = spec.score_threshold if own is None else own
+        self._iou_threshold = spec.nms_threshold
+        self._max_faces = config.max_faces
+        self._decode = decoding.decode
+        self._engine = engine
+
+    def detect(self, frames: Sequence[Frame]) -> list[Faces]:
+        """One Faces per frame, same order, in pixels of the full frame; a frame's answer depends on it alone."""
+        found = [Faces()] * len(frames)
+        for part in _parts(frames, self._engine.best_batch):
+            outputs = self._engine.infer(to_batch([frames[number].small for number in part], self._engine.spec))
+            for row, number in enumerate(part):
+                frame = frames[number]
+                own = {name: values[row] for name, values in outputs.items()}
+                candidates = self._decode(own, (frame.small.shape[0], frame.small.shape[1]), self._score_threshold)
+                found[number] = self._faces(candidates, frame.letterbox)
+        return found
+
+    def close(self) -> None:
+        """Close the engine. May be called twice."""
+        self._engine.close()
+
+    def _faces(self, candidates: Candidates, letterbox: Letterbox) -> Faces:
+        if not len(candidates):
+            return Faces()
+        inside = _inside(candidates, letterbox)
+        boxes, landmarks, scores = candidates.boxes[inside], candidates.landmarks[inside], candidates.scores[inside]
+        best = best_boxes(boxes, scores, self._iou_threshold, self._max_faces)
+        return Faces(letterbox.boxes_to_frame(boxes[best]), letterbox.points_to_frame(landmarks[best]), scores[best])
+
+
+def _parts(frames: Sequence[Frame], best_batch: int) -> Iterator[list[int]]:
+    """The numbers of the frames that go together: equally large, at most `best_batch`."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for number, frame in enumerate(frames):
+        by_size.setdefault(frame.small.shape, []).append(number)
+    for numbers in by_size.values():
+        for start in range(0, len(numbers), best_batch):
+            yield numbers[start : start + best_batch]
+
+
+def _inside(candidates: Candidates, letterbox: Letterbox) -> NDArray[np.bool_]:
+    """(N,) which are believable: finite, and with some of the box on the picture, not all on the padding beside it."""
+    boxes = candidates.boxes
+    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(candidates.landmarks).all(axis=(1, 2))
+    right, below = letterbox.width_px * letterbox.scale_x, letterbox.height_px * letterbox.scale_y
+    there = (boxes[:, 0] < right) & (boxes[:, 1] < below) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+    believable: NDArray[np.bool_] = finite & there
+    return believable
