@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Byte code is written when a module is first imported: compiling all of it while installing takes 11 s.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-compile
+PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
 # Weights that the project may not ship, where a checkout has them beside it.

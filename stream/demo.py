@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stream.errors import SourceError
 
 FRAME_PX = (640, 360)  # width, height
-RATE_HZ = 25
+RATE_HZ = 15  # as many cameras send, and less to encode while somebody waits
 DURATION_S = 8.0
 FRAMES = round(DURATION_S * RATE_HZ)  # of each clip
 
