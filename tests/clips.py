@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
@@ -148,14 +149,22 @@ def make_clip(
     return path
 
 
-def make_sound(path: Path) -> Path:
-    """A second of silence: a media file without a picture."""
-    with av.open(str(path), "w") as container:
+def make_sound(path: Path, cover: bool = False) -> Path:
+    """A second of silence: a media file without a video. `cover` adds a picture of the album."""
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16000)
+        picture = container.add_stream("mjpeg", rate=1) if cover else None
+        if picture is not None:
+            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if picture is not None:
+            still = av.VideoFrame.from_ndarray(background(64, 64), format="bgr24")
+            container.mux(picture.encode(still))
+            container.mux(picture.encode(None))
     return path
 
 
@@ -172,3 +181,14 @@ def has_encoder(codec: str) -> bool:
         return bool(av.codec.Codec(codec, "w").is_encoder)
     except av.error.FFmpegError:
         return False
+
+
+def damaged(whole: Path, path: Path, from_share: float, to_share: float) -> Path:
+    """A copy of an MP4 whose coded pictures are noise between two shares of their bytes; its index stays whole."""
+    content = bytearray(whole.read_bytes())
+    at = content.index(b"mdat") + 4
+    length = int.from_bytes(content[at - 8 : at - 4], "big") - 8
+    begin, end = at + int(length * from_share), at + int(length * to_share)
+    content[begin:end] = np.random.default_rng(5).bytes(end - begin)
+    path.write_bytes(content)
+    return path

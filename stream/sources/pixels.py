@@ -10,9 +10,12 @@ from stream.records import Letterbox
 from stream.sources.base import FramePixels, Pixels, SmallSize, read_only
 
 # 8-bit formats whose first plane is luma, one byte a pixel. Everything else is converted to grey first.
-_SAMPLINGS = ("410p", "411p", "420p", "422p", "440p", "444p")
-_PLANAR = [f"{family}{sampling}" for family in ("yuv", "yuvj", "yuva") for sampling in _SAMPLINGS]
-LUMA_PLANES = frozenset(["gray", "nv12", "nv16", "nv21", "nv24", "nv42", *_PLANAR])
+LUMA_PLANES = frozenset(
+    ["gray", "nv12", "nv16", "nv21", "nv24", "nv42"]
+    + [f"yuv{sampling}p" for sampling in (410, 411, 420, 422, 440, 444)]
+    + [f"yuvj{sampling}p" for sampling in (411, 420, 422, 440, 444)]
+    + [f"yuva{sampling}p" for sampling in (420, 422, 444)]
+)
 
 
 class Converter:

@@ -89,22 +89,11 @@ class VideoSource:
 
     def open(self) -> StreamInfo:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
-        target = self._target()
-        asked_s = self._context.monotonic()
-        try:
-            self._container = av.open(
-                target.url, "r", format=target.format, options=target.options, timeout=target.timeout_s
-            )
-        except av.error.FFmpegError as error:
-            if target.timeout_s and self._context.monotonic() - asked_s >= target.timeout_s[0]:
-                raise self._late() from None  # RTSP calls an interrupted answer invalid data
-            raise self._turned(error) from None
-        except UnicodeError:
-            raise self._error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
-        self._finite = self._finite or (self._container.duration or 0) > 0
-        stream = self._video_stream(self._container)
+        container = self._container = self._connect(self._target())
+        self._finite = self._finite or (container.duration or 0) > 0
+        stream = self._video_stream(container)
         self._context.timeline.expect(1 / rate if (rate := float(stream.average_rate or 0)) > 0 else 0.0)
-        decoded = self._decode(self._container, stream)
+        decoded = self._decode(container, stream)
         first = next(decoded, None)
         if first is None:
             raise self._no_picture()
@@ -133,6 +122,22 @@ class VideoSource:
 
     def _target(self) -> Target:
         raise NotImplementedError
+
+    def _connect(self, target: Target) -> InputContainer:
+        """Open it. FFmpeg hides some of its interruptions, as invalid data or as success, so the clock has a say."""
+        asked_s = self._context.monotonic()
+        limit_s = target.timeout_s[0] if target.timeout_s else math.inf
+        try:
+            container = av.open(target.url, "r", format=target.format, options=target.options, timeout=target.timeout_s)
+        except av.error.FFmpegError as error:
+            late = self._context.monotonic() - asked_s >= limit_s
+            raise self._late() if late else self._turned(error) from None
+        except UnicodeError:
+            raise self._error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
+        if self._context.monotonic() - asked_s >= limit_s:
+            container.close()
+            raise self._late()
+        return container
 
     def _video_stream(self, container: InputContainer) -> VideoStream:
         """The stream to decode, set up for it. Raises SourceInvalid when there is none that we can."""
