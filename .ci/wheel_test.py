@@ -71,7 +71,7 @@ def check_files(wheel: Path) -> None:
 def install(wheel: Path, environment: Path) -> Path:
     """The `emostream` command of a new environment that holds nothing but the wheel and what it asks for."""
     venv.create(environment, with_pip=True)
-    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
+    options = ["-qq", "--no-input", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([environment / "bin" / "python", "-m", "pip", "install", *options, wheel], check=True)
     return environment / "bin" / "emostream"
 
