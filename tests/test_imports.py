@@ -118,6 +118,11 @@ class TestDeclared:
         }
         assert wrong == {}
 
+    def test_the_oldest_torch_that_is_admitted_is_the_one_that_is_tested(self) -> None:
+        makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+        project = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+        assert re.findall(r"'torch==([\d.]+)\.\*'", makefile) == re.findall(r'"torch>=([\d.]+)', project)
+
     def test_nothing_is_installed_that_nobody_uses(self) -> None:
         used = {_distribution(root) for package in ("stream", "engines") for root in third_party(package)}
         assert declared() - used == USED_WITHOUT_IMPORT
