@@ -1,0 +1,1 @@
+"""TRAINING: networks from data, and model folders from checkpoints. The only package that imports torch."""

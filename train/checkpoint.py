@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             record = json.loads((file.metadata() or {})["record"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointInvalid(f"{path} is no checkpoint of emostream's ({error}); make one with `train fit`") from None
+        raise CheckpointInvalid(f"{path} is no checkpoint of emostream ({error}); make one with `train fit`") from None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise CheckpointInvalid(f"{path}: expected a record of schema {SCHEMA}; train again with this version")
     return Checkpoint(tensors, record)
@@ -74,5 +74,5 @@ def build_model(checkpoint: Checkpoint) -> nn.Module:
         first_line = str(error).splitlines()[0]
         raise CheckpointInvalid(f"the checkpoint does not fit its own recipe ({first_line}); train again") from None
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again with a lower learning rate")
+        raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again, with a lower rate")
     return model.eval()

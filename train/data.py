@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from engines.spec import EMOTIONS, sha256_of
 from train.errors import DataMissing
 
 SPLITS = ("training", "public", "private")  # numbers 0, 1, 2 of the file's `split`
-FERPLUS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # its names, in the order of EMOTIONS
+FERPLUS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # names of EMOTIONS in FER+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -64,16 +66,26 @@ def shared_file(relative: str) -> Path:
 def load_fer2013(path: Path | None = None) -> Fer2013:
     """All of FER-2013; Training without blank images and without any image of the two test splits."""
     path = path or shared_file("data/fer2013.npz")
+    arrays = read_npz(path)
     try:
-        with np.load(path) as file:  # allow_pickle stays False: a pickle can run code
-            images, labels, split = file["images"], file["labels"].astype(np.int64), file["split"]
-            columns = [list(file["ferplus_columns"]).index(name) for name in FERPLUS]
-            votes = file["ferplus"][:, columns]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        images, labels, split = arrays["images"], arrays["labels"].astype(np.int64), arrays["split"]
+        columns = [list(arrays["ferplus_columns"]).index(name) for name in FERPLUS]
+        votes = arrays["ferplus"][:, columns]
+    except (KeyError, ValueError) as error:
         raise DataMissing(f"{path} is not the FER-2013 archive that was expected ({error}); fetch it again") from None
     training = (split == 0) & usable_for_training(images, split)
     parts = [Faces(images[rows], labels[rows], votes[rows]) for rows in (training, split == 1, split == 2)]
     return Fer2013(*parts, sha256=sha256_of(path))
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an archive, by name. Raises DataMissing when it cannot be read whole."""
+    try:
+        # numpy leaves a file open that it could not read; allow_pickle stays False: a pickle can run code
+        with path.open("rb") as raw, np.load(raw) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataMissing(f"{path} is not a readable archive of arrays ({error}); fetch it again") from None
 
 
 def usable_for_training(images: NDArray[np.uint8], split: NDArray[np.uint8]) -> NDArray[np.bool_]:

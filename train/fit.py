@@ -1,7 +1,7 @@
 """Fit a network to FER-2013 as a recipe says.
 
-One epoch is the unit of everything: random numbers are drawn from (seed, epoch), and after each epoch `last.safetensors`
-holds the whole state of the run. A run that is killed and started again therefore ends with the same weights.
+One epoch is the unit of everything: random numbers are drawn from (seed, epoch), and after each epoch
+`last.safetensors` holds the whole state of the run. A run that is killed and started again ends with the same weights.
 `best.safetensors` holds the averaged weights of the epoch that did best on PublicTest.
 """
 
@@ -48,7 +48,10 @@ class Run:
 
 
 def fit(recipe: Recipe, data: Fer2013, folder: Path, console: Console, stop_after: int | None = None) -> Path:
-    """Train, or go on training, in `folder`; the best checkpoint's path. `stop_after` epochs in this call, None: all."""
+    """Train, or go on training, in `folder`; the path of the best checkpoint.
+
+    `stop_after` ends this call after so many epochs, with the run unfinished; None trains to the end.
+    """
     torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
     run = start_or_resume(recipe, data, folder / LAST)
@@ -209,12 +212,15 @@ def _restore(run: Run, checkpoint: Checkpoint, recipe: Recipe, data: Fer2013) ->
 
 
 def commit() -> str | None:
-    """The repository's commit, with `+changes` when files differ from it; None outside a repository."""
+    """The repository's commit, with `+changes` when code that trains differs from it; None outside a repository."""
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"],
-            cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--", "train", "engines")
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return f"{head}+changes" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True)
+    return answer.stdout.strip()

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from engines.base import Batch
+from engines.errors import ModelInvalid
 from engines.preprocess import to_batch
-from engines.spec import ModelSpec
+from engines.spec import MODEL_FILE, ModelSpec, sha256_of
 
-BATCH = 128
+BATCH = 128  # images in memory at once
+ONNX_BATCH = 16
+
+Logits = NDArray[np.float32]  # (N, labels)
 
 
-def predict_torch(model: nn.Module, images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
-    """(N, H, W) uint8 -> (N, labels) logits. The network is left in evaluation mode."""
+def predict_torch(model: nn.Module, images: NDArray[np.uint8], spec: ModelSpec) -> Logits:
+    """(N, H, W) uint8 -> logits. The network is left in evaluation mode."""
     model.eval()
     parts = []
     with torch.inference_mode():
@@ -22,3 +31,35 @@ def predict_torch(model: nn.Module, images: NDArray[np.uint8], spec: ModelSpec) 
             batch = torch.from_numpy(to_batch(images[start : start + BATCH], spec))
             parts.append(model(batch.contiguous(memory_format=torch.channels_last)).numpy())
     return np.concatenate(parts)
+
+
+def predict_onnx(infer: Callable[[Batch], Logits], images: NDArray[np.uint8], spec: ModelSpec) -> Logits:
+    """(N, H, W) uint8 -> logits, `ONNX_BATCH` at a time."""
+    parts = [infer(to_batch(images[start : start + ONNX_BATCH], spec)) for start in range(0, len(images), ONNX_BATCH)]
+    return np.concatenate(parts)
+
+
+def open_model(folder: Path) -> tuple[ModelSpec, Callable[[Batch], Logits]]:
+    """An exported model's spec, and batch -> logits on ONNX Runtime with one thread, as cameras run it.
+
+    Raises ModelInvalid when the folder does not hold what its spec says.
+    """
+    spec = ModelSpec.read(folder)
+    path = folder / MODEL_FILE
+    if not path.is_file() or sha256_of(path) != spec.sha256:
+        raise ModelInvalid(f"{path} is not the file that spec.json was written for; export the model again")
+    return spec, onnx_infer(path)
+
+
+def onnx_infer(path: Path) -> Callable[[Batch], Logits]:
+    """Batch -> logits of an ONNX file, on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def infer(batch: Batch) -> Logits:
+        logits: Logits = session.run(None, {name: batch})[0]
+        return logits
+
+    return infer

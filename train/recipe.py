@@ -54,20 +54,22 @@ def read_recipe(path: Path) -> Recipe:
         values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeInvalid(f"{path} is not a readable recipe ({error}); see train/recipes/") from None
+    return recipe_from({"name": path.stem, **values} if isinstance(values, dict) else values)
+
+
+def recipe_from(values: object) -> Recipe:
+    """A Recipe from what a YAML or JSON file holds, each setting checked against its field's type."""
     if not isinstance(values, dict):
-        raise RecipeInvalid(f"{path}: a recipe is a mapping of settings, got {type(values).__name__}")
-    return recipe_from({"name": path.stem, **values})
-
-
-def recipe_from(values: dict[str, Any]) -> Recipe:
-    """A Recipe from plain values, each checked against its field's type."""
+        raise RecipeInvalid(f"a recipe is a mapping of settings, got {type(values).__name__}; see train/recipes/")
     augment = values.get("augment", {})
     where = f"recipe {values.get('name')}"
+    if not isinstance(augment, dict):
+        raise RecipeInvalid(f"{where}: augment is a mapping of settings, got {type(augment).__name__}")
+    _check_types(Recipe, {key: value for key, value in values.items() if key != "augment"}, where)
+    _check_types(Augment, augment, f"{where}, augment")
     try:
-        _check_types(Recipe, {key: value for key, value in values.items() if key != "augment"}, where)
-        _check_types(Augment, augment, f"{where}, augment")
         return Recipe(**{**values, "augment": Augment(**augment)})
-    except (TypeError, AttributeError) as error:
+    except TypeError as error:  # a setting without default is missing
         raise RecipeInvalid(f"{where}: {error}; see train/recipes/") from None
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from train.errors import DataMissing
+from train.data import read_npz
 
 # (output channels, stride) of the 13 depthwise-separable blocks
 BLOCKS = (
@@ -71,11 +71,7 @@ def load_imagenet(model: MobileNetV1, path: Path) -> list[str]:
     Fresh are the classifier and the last pointwise kernel, which the file lacks; that layer's batch norm describes the
     lost kernel's outputs, so it stays fresh too.
     """
-    try:
-        with np.load(path) as file:
-            keras = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise DataMissing(f"{path} is not a readable file of ImageNet weights ({error}); fetch it again") from None
+    keras = read_npz(path)
     state = model.state_dict()
     fresh = []
     for name, value in state.items():
@@ -95,7 +91,8 @@ _KERAS_FIELD = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean"
 def _seed_of(name: str, keras: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32] | None:
     """The ImageNet value of one of our parameters in our axis order, or None when there is none.
 
-    Ours: `stem.0.weight` (convolution), `stem.1.*` (its batch norm), `blocks.<i>.<0 depthwise, 1 pointwise>.<0 or 1>.*`.
+    Ours: `stem.0.weight` (convolution), `stem.1.*` (its batch norm), and likewise
+    `blocks.<i>.<0 depthwise, 1 pointwise>.<0 or 1>.*`.
     """
     if match := re.fullmatch(r"stem\.(\d)\.(\w+)", name):
         layer, part, field = "conv1", match[1], match[2]

@@ -1,0 +1,105 @@
+"""Training itself: a run that is stopped and started again ends as one that never stopped; recipes are checked."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
+
+from rich.console import Console  # noqa: E402 - after the skip
+
+from tests.train.synthetic import write_archive  # noqa: E402
+from train.augment import Augment  # noqa: E402
+from train.checkpoint import read_checkpoint  # noqa: E402
+from train.data import Fer2013, load_fer2013  # noqa: E402
+from train.errors import CheckpointInvalid, RecipeInvalid  # noqa: E402
+from train.fit import LAST, fit, learning_rate  # noqa: E402
+from train.recipe import Recipe, read_recipe, recipe_from  # noqa: E402
+
+RECIPES = Path(__file__).parents[2] / "train" / "recipes"
+TINY = Recipe("tiny", "mobilenet_v1", seeded=False, epochs=3, batch_size=16, ema_decay=0.5, seed=5)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Fer2013:
+    write_archive(tmp_path / "fer.npz", training=32)
+    return load_fer2013(tmp_path / "fer.npz")
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO())
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, data: Fer2013, console: Console) -> None:
+    fit(TINY, data, tmp_path / "whole", console)
+    fit(TINY, data, tmp_path / "parts", console, stop_after=1)
+    assert read_checkpoint(tmp_path / "parts" / LAST).record["epoch"] == 1
+    fit(TINY, data, tmp_path / "parts", console)
+
+    whole, parts = (read_checkpoint(tmp_path / name / LAST) for name in ("whole", "parts"))
+    assert whole.record == parts.record
+    assert whole.tensors.keys() == parts.tensors.keys()
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(tensor, parts.tensors[name]), name
+
+
+def test_a_run_is_not_continued_with_another_recipe(tmp_path: Path, data: Fer2013, console: Console) -> None:
+    fit(TINY, data, tmp_path / "run", console, stop_after=1)
+    other = recipe_from({**TINY.as_dict(), "learning_rate": 0.5})
+    with pytest.raises(CheckpointInvalid, match="another recipe"):
+        fit(other, data, tmp_path / "run", console)
+
+
+def test_augmented_faces_keep_shape_and_range_and_repeat_exactly() -> None:
+    images = torch.rand(16, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    first, again = (Augment()(images, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.shape == images.shape
+    assert first.dtype == torch.float32
+    assert -1.0 <= first.min() <= first.max() <= 1.0
+    assert not torch.equal(first, images)
+
+
+def test_everything_turned_off_is_at_most_a_flip() -> None:
+    images = torch.rand(16, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    still = Augment(shift=0, rotate_deg=0, scale=0, contrast=0, brightness=0, soften=0, erase=0)
+    changed = still(images, torch.Generator().manual_seed(4))
+    for before, after in zip(images, changed, strict=True):
+        assert min((after - before).abs().max(), (after - before.flip(-1)).abs().max()) < 1e-5
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate(TINY, epoch) for epoch in (0.0, 0.5, 1.0, 2.0, 3.0)]
+    assert rates[0] < rates[1] < rates[2] == TINY.learning_rate
+    assert rates[2] > rates[3] > rates[4] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_every_shipped_recipe_can_be_read() -> None:
+    assert [read_recipe(path).name for path in sorted(RECIPES.glob("*.yaml"))] == ["mobilenet_v1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("model: mobilenet_v1\nepoch: 3", "unknown setting 'epoch'"),
+        ("model: resnet", "unknown model 'resnet'; known: mobilenet_v1"),
+        ("model: mobilenet_v1\nepochs: many", "epochs must be int, got 'many'"),
+        ("model: mobilenet_v1\nepochs: true", "epochs must be int, got True"),
+        ("model: mobilenet_v1\nepochs: 0", "must be positive"),
+        ("model: mobilenet_v1\nvotes_weight: 3", "lie in 0..1"),
+        ("model: mobilenet_v1\naugment: {flap: 1}", "augment: unknown setting 'flap'"),
+        ("model: mobilenet_v1\naugment: [1]", "augment is a mapping of settings, got list"),
+        ("- a list", "a recipe is a mapping"),
+        ("{", "not a readable recipe"),
+        ("epochs: 3", "model"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeInvalid, match=sentence):
+        read_recipe(path)

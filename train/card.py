@@ -1,0 +1,97 @@
+"""The model card: what a person should know before they use the network. Mitchell et al., arXiv 1810.03993."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.spec import ModelSpec
+from train.checkpoint import Checkpoint
+from train.metrics import Report
+
+CARD_FILE = "card.md"
+
+_CARD = """\
+# {name}: {model}, 48x48 luma, 7 emotions
+
+One face in, cropped as `spec.json` says; logits out for {labels}.
+Divide them by the temperature ({temperature}) before the softmax.
+
+## Data
+FER-2013 (Goodfellow et al. 2013, arXiv 1307.0414): 28,709 training images found by web search. Its authors measured
+that people agree with its labels in about two of three cases. Every training image that is pixel-identical to one of
+the two test splits was left out, and blank ones too. {votes}
+{seeded}
+
+## Measured
+One look at each image, no test-time tricks. The epoch and the temperature were chosen on PublicTest; PrivateTest was
+only reported.
+
+| split | accuracy | macro F1 | calibration error before / after the temperature |
+|---|---|---|---|
+{rows}
+
+PrivateTest, rows are the truth:
+
+```
+{confusion}
+```
+
+Made by recipe `{recipe}`, epoch {epoch}, commit {commit}, torch {torch}, seed {seed}.
+
+## Known weaknesses
+- It names the expression that people would read from one still picture, not what somebody feels.
+{weakest}
+- FER-2013 has no record of age, sex or skin tone, so differences between groups of people are **not measured**.
+- Faces smaller than the crop, profiles, masks and blur are not measured either. The calibration holds for pictures like
+  FER-2013's, not for a camera: measure it on your own footage.
+
+## Use
+Intended: research, art, usability studies and games with people who know and agree; over time, not by frame.
+
+Not for decisions about a person. Inferring emotions of people at work or in education is **prohibited** in the European
+Union (AI Act, Regulation (EU) 2024/1689, Article 5(1)(f)), save for medical or safety reasons; elsewhere in the Union
+such a system is high-risk (Annex III, 1(c)) and the people seen must be told (Article 50(3)).
+
+## Licence
+The weights were trained by this project and are Apache-2.0 like its code. FER-2013 is research data collected from the
+web and is not part of this project: ask yourself whether your use of weights trained on it is research. `parity.npz`
+holds no image of it: its pictures are synthetic, or warps of a portrait of Grace Hopper in the public domain.
+"""
+
+
+def write_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, public: Report, private: Report) -> None:
+    """Write `card.md` into a model folder. Every number in it comes from the reports."""
+    recipe, record = checkpoint.recipe, checkpoint.record
+    votes = f"The targets mix in FER+ votes (arXiv 1608.01041), weight {recipe.votes_weight}. "
+    text = _CARD.format(
+        name=spec.name,
+        model=recipe.model,
+        labels=", ".join(spec.labels),
+        temperature=spec.temperature,
+        votes=votes if recipe.votes_weight else "",
+        seeded="Training started from ImageNet weights (Keras, Apache-2.0)." if recipe.seeded else "",
+        rows="\n".join(_row(name, report) for name, report in (("PublicTest", public), ("PrivateTest", private))),
+        confusion=private.confusion_text(),
+        recipe=recipe.name,
+        epoch=record["epoch"],
+        commit=record["commit"],
+        torch=record["torch"],
+        seed=recipe.seed,
+        weakest="\n".join(_weakness(private, int(row)) for row in private.recall.argsort()[:3]),
+    )
+    (folder / CARD_FILE).write_text(text)
+
+
+def _row(name: str, report: Report) -> str:
+    return (
+        f"| {name} | {report.accuracy:.2%} | {report.macro_f1:.4f} | {report.ece_before:.4f} / {report.ece_after:.4f} |"
+    )
+
+
+def _weakness(report: Report, row: int) -> str:
+    """One line on a class that is seldom found: how often, and what it is taken for instead."""
+    mistakes = report.confusion[row].copy()
+    mistakes[row] = 0
+    label, taken_for = report.labels[row], report.labels[int(mistakes.argmax())]
+    share = f"{report.recall[row]:.0%}"
+    return f"- {label.capitalize()} is found in {share} of its pictures, else mostly taken for {taken_for}."

@@ -1,0 +1,148 @@
+"""`emostream train ...`, also `python -m train ...`: arguments -> calls, and the only print of this package.
+
+torch and what needs it are imported inside the commands, so that `--help` is quick and works without them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from engines.errors import EngineError
+from train.errors import CheckpointInvalid, ExportRefused, TrainError
+
+USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
+RECIPES = Path(__file__).parent / "recipes"
+NEEDS_EXTRA = {"torch", "torchvision", "safetensors", "onnx", "matplotlib"}
+
+app = typer.Typer(help="Train emotion networks, measure them, and export them as model folders.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+CORES = os.cpu_count() or 1
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
+    threads: Threads = CORES,
+) -> None:
+    """Train a network as RECIPE says. Started again, it goes on where it was stopped."""
+    # Threads that spin while they wait for each other take the time of whatever else the machine does: on two cores
+    # shared with other work, waiting asleep was 1.7 times as fast. OpenMP reads this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with _one_sentence_errors():
+        import torch
+        from rich.console import Console
+
+        from train.data import load_fer2013
+        from train.fit import fit as run
+        from train.recipe import read_recipe
+
+        torch.set_num_threads(threads)
+        console = Console(stderr=True)
+        chosen = read_recipe(_recipe_path(recipe))
+        best = run(chosen, load_fer2013(), out or Path("runs") / chosen.name, console)
+        console.print(f"best checkpoint: {best}")
+
+
+@app.command()
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A checkpoint (file) or an exported model (folder).")],
+    split: Annotated[Literal["public", "private"], typer.Option(help="Choose on public, report private.")] = "public",
+    as_json: Json = False,
+    threads: Threads = CORES,
+) -> None:
+    """Accuracy, macro F1, recall and confusion of a network, and how honest its probabilities are."""
+    with _one_sentence_errors():
+        import torch
+
+        from train.data import load_fer2013
+        from train.evaluate import evaluate as measure
+
+        torch.set_num_threads(threads)
+        report = measure(target, load_fer2013(), split)
+        print(json.dumps({"split": split, **report.as_dict()}) if as_json else f"{split}: {report.as_text()}")
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a run.")],
+    out: Annotated[Path, typer.Argument(help="The model folder to write, such as engines/models/emotion.")],
+    as_json: Json = False,
+) -> None:
+    """Write model.onnx, spec.json, card.md and parity.npz, after proving that the file answers as CHECKPOINT does."""
+    with _one_sentence_errors():
+        from train.data import load_fer2013
+        from train.export import export as write
+
+        made = write(checkpoint, out, load_fer2013())
+        facts = {
+            "folder": str(out),
+            "sha256": made.spec.sha256,
+            "parity_difference": made.difference,
+            "public_accuracy": round(made.public.accuracy, 4),
+            "private_accuracy": round(made.private.accuracy, 4),
+        }
+        print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+@app.command()
+def template(
+    images: Annotated[int, typer.Option(min=1, help="How many training images to look at.")] = 28_709,
+    as_json: Json = False,
+) -> None:
+    """Measure where the five landmarks lie in FER-2013's framing: the template of the crops."""
+    with _one_sentence_errors():
+        from train.data import load_fer2013, shared_file
+        from train.template import measure
+
+        found = measure(load_fer2013().training.images[:images], shared_file("models/yunet/yunet_n_dynamic.onnx"))
+        facts = {
+            "images": found.images,
+            "found": found.found,
+            "landmarks": found.landmarks.round(2).tolist(),
+            "spread": found.spread.round(2).tolist(),
+        }
+        print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+def main() -> None:
+    """The entry point of `python -m train`."""
+    app(prog_name="python -m train")
+
+
+def _recipe_path(recipe: Path) -> Path:
+    """`mobilenet_v1` means the file of that name in train/recipes, unless there is one here."""
+    shipped = RECIPES / f"{recipe.name}.yaml"
+    return shipped if not recipe.exists() and recipe.name == str(recipe) and shipped.exists() else recipe
+
+
+@contextmanager
+def _one_sentence_errors() -> Iterator[None]:
+    """Turn what may go wrong into one sentence on stderr and an exit code."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").split(".")[0] not in NEEDS_EXTRA:
+            raise
+        _stop(f"training needs {error.name}, which is not installed: pip install 'emostream[train]'", USAGE)
+    except (CheckpointInvalid, ExportRefused, EngineError) as error:
+        _stop(str(error), REFUSED)
+    except TrainError as error:
+        _stop(str(error), USAGE)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on from the last finished epoch", 130)
+
+
+def _stop(sentence: str, code: int) -> None:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(code)

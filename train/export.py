@@ -1,0 +1,157 @@
+"""Export a checkpoint as a model folder: model.onnx, spec.json, card.md, parity.npz.
+
+The folder appears only when the ONNX file, run as cameras run it, answers as the checkpoint does (MAX_DIFFERENCE in
+probabilities), and answers for one face the same bits whatever else is in the batch. Otherwise ExportRefused.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engines.base import Batch
+from engines.preprocess import to_batch
+from engines.spec import MODEL_FILE, ModelSpec, Source, sha256_of
+from train.card import write_card
+from train.checkpoint import build_model, read_checkpoint
+from train.data import Fer2013
+from train.errors import ExportRefused
+from train.metrics import Report, fit_temperature, report, softmax
+from train.parity import parity_inputs, portrait_path
+from train.predict import Logits, onnx_infer, predict_onnx, predict_torch
+from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec
+
+PARITY_FILE = "parity.npz"
+OPSET = 17  # LayerNorm and everything older; read by ONNX Runtime, OpenVINO and TensorRT alike
+MAX_DIFFERENCE = 1e-4  # of any probability
+MAX_BYTES = 15_000_000  # a model that ships in the wheel
+BATCHES = range(1, 33)  # over which an answer must not change by a bit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """What came out, for the command line to tell."""
+
+    spec: ModelSpec
+    public: Report
+    private: Report
+    difference: float  # largest between the ONNX file's probabilities and the checkpoint's
+
+
+def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
+    """Write the model folder of a checkpoint, all of it or nothing."""
+    checkpoint = read_checkpoint(checkpoint_path)
+    model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
+    inputs = parity_inputs(portrait_path(), draft)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        path = Path(room) / MODEL_FILE
+        write_onnx(model, draft, path)
+        infer = onnx_infer(path)
+        logits = predict_torch(model, inputs, draft)
+        difference = check_parity(infer, inputs, logits, draft)
+        check_batch_invariance(infer, inputs, draft)
+        temperature = fit_temperature(predict_onnx(infer, data.public.images, draft), data.public.labels)
+        public, private = (
+            report(predict_onnx(infer, faces.images, draft), faces.labels, draft.labels, temperature)
+            for faces in (data.public, data.private)
+        )
+        spec = draft.model_copy(
+            update={
+                "temperature": round(temperature, 4),
+                "sha256": sha256_of(path),
+                "source": Source(
+                    license="Apache-2.0",
+                    checkpoint_sha256=sha256_of(checkpoint_path),
+                    recipe=checkpoint.recipe.name,
+                    commit=checkpoint.record["commit"],
+                ),
+                "metrics": _metrics(public, private, checkpoint.record),
+            }
+        )
+        spec.write(Path(room))
+        write_card(Path(room), spec, checkpoint, public, private)
+        (Path(room) / PARITY_FILE).write_bytes(_npz(inputs=inputs, logits=logits))
+        for made in Path(room).iterdir():
+            made.replace(folder / made.name)
+    return Exported(spec, public, private, difference)
+
+
+def write_onnx(model: nn.Module, spec: ModelSpec, path: Path) -> None:
+    """The network as ONNX with a free batch size, batch norm folded into the convolutions.
+
+    The TorchScript exporter makes a smaller graph than the new one and needs no further package.
+    """
+    example = torch.zeros(1, *spec.input_shape)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is the old exporter, which we chose
+        torch.onnx.export(
+            model.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
+            (example,),
+            buffer,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
+            opset_version=OPSET,
+            do_constant_folding=True,
+            dynamo=False,
+        )
+    graph = onnx.load_from_string(buffer.getvalue())
+    onnx.checker.check_model(graph, full_check=True)
+    path.write_bytes(graph.SerializeToString())
+    if path.stat().st_size > MAX_BYTES:
+        raise ExportRefused(
+            f"the model has {path.stat().st_size} bytes, more than {MAX_BYTES}; choose a smaller network"
+        )
+
+
+def check_parity(infer: Callable[[Batch], Logits], images: NDArray[np.uint8], logits: Logits, spec: ModelSpec) -> float:
+    """The largest difference in probability between the ONNX file and the checkpoint's `logits`, if it is small."""
+    difference = float(np.abs(softmax(predict_onnx(infer, images, spec)) - softmax(logits)).max())
+    if not difference <= MAX_DIFFERENCE:  # also catches NaN
+        raise ExportRefused(
+            f"the ONNX model's probabilities differ from the checkpoint's by {difference:.2e}, "
+            f"more than {MAX_DIFFERENCE:.0e}; nothing was written"
+        )
+    return difference
+
+
+def check_batch_invariance(infer: Callable[[Batch], Logits], images: NDArray[np.uint8], spec: ModelSpec) -> None:
+    """Raise ExportRefused unless each face's answer is the same bits alone and in a batch of any of BATCHES."""
+    batch = to_batch(images[: max(BATCHES)], spec)
+    alone = np.concatenate([infer(batch[row : row + 1]) for row in range(len(batch))])
+    for size in BATCHES:
+        if infer(batch[:size]).tobytes() != alone[:size].tobytes():
+            raise ExportRefused(
+                f"in a batch of {size} a face gets another answer than alone, so cameras would influence each other; "
+                "look for a matrix product in the graph"
+            )
+
+
+def _metrics(public: Report, private: Report, record: dict[str, Any]) -> dict[str, Any]:
+    """What spec.json tells of the model's worth. PublicTest was chosen on, so PrivateTest is the honest number."""
+    return {
+        "data": "FER-2013",
+        "data_sha256": record["data_sha256"],
+        "epoch": record["epoch"],
+        "public": {key: value for key, value in public.as_dict().items() if key != "confusion"},
+        "private": {key: value for key, value in private.as_dict().items() if key != "confusion"},
+    }
+
+
+def _npz(**arrays: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
