@@ -155,6 +155,7 @@ def watch(
 def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = False) -> None:
     """What this machine has, what is missing, and what to do about it."""
     from rich.table import Table
+    from rich.text import Text
 
     from stream.doctor import examine, healthy
 
@@ -164,7 +165,8 @@ def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = 
     else:
         drawn = Table("what", "state", "detail", "to do", expand=True)
         for finding in findings:
-            drawn.add_row(finding.what, finding.state, scrub(finding.detail), finding.mend or "")
+            cells = (finding.what, finding.state, scrub(finding.detail), finding.mend or "")
+            drawn.add_row(*(Text(cell, overflow="fold") for cell in cells))
         Console().print(drawn)
     if not healthy(findings):
         raise typer.Exit(EXIT_FAILED)

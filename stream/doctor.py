@@ -15,7 +15,7 @@ from engines.errors import EngineError
 from stream.config import Config
 from stream.errors import StreamError
 
-PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python", "pydantic", "redis", "trackers")
+PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python", "pydantic", "redis")
 OPTIONAL = {"torch": "train", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx", "openvino": "openvino"}
 OLDEST_PYTHON = (3, 11)
 

@@ -18,7 +18,6 @@ from engines import store
 from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox
-from stream.private_redis import PrivateRedis
 from stream.publisher import Chore, Publisher, Report
 from stream.runtime import Models, Outcome, Worker, system_clocks
 from stream.sinks.base import Accepted, Sink
@@ -99,6 +98,8 @@ def launch(
     `say` gets lines for the operator, `show` every event. Raises ConfigError, SinkError or EngineError before any
     camera starts, and whatever broke analysis or publishing afterwards.
     """
+    for camera in config.cameras:
+        is_live(camera)  # an address of unknown kind is refused before anything is started
     models = find_models(config)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
@@ -134,11 +135,11 @@ def _run(
         for camera_id in leases.renew():
             worker.give_up(camera_id, "another worker has taken this camera")
 
+    only_files = not any(is_live(camera) for camera in config.cameras)
     publisher = Publisher(
-        MemoryOutbox(config.outbox, [sink.name for sink in sinks]),
+        MemoryOutbox(config.outbox, [sink.name for sink in sinks], lossless=only_files),
         sinks,
         drain_s=config.run.drain_s,
-        lossless=not any(is_live(camera) for camera in config.cameras),
         chores=[Chore("leases", config.redis.lease_s / RENEWALS, keep_leases)],
         report=Report(
             trouble=lambda sink, sentence: say(f"{sink} is in trouble: {sentence}"),
@@ -152,6 +153,8 @@ def _run(
 @contextmanager
 def _private_redis(config: RedisConfig, say: Callable[[str], None]) -> Iterator[RedisConfig]:
     """A Redis of our own for this run, and the configuration that points to it."""
+    from stream.private_redis import PrivateRedis
+
     with PrivateRedis() as private:
         say(f"private Redis at {private.url}; watch it with: emostream watch --redis {private.url}")
         yield config.model_copy(update={"url": private.url})
