@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_a_camera_of_another_worker_is_not_run_twice(
 
 
 CAMERAS: dict[str, tuple[Behaviour, str]] = {
-    "401": (Behaviour(kind="401", user="right", password="else"), "401"),
+    "401": (Behaviour(kind="401"), "401"),
     "404": (Behaviour(kind="404"), "404"),
     "refuse": (Behaviour(kind="refuse"), "rtsp://***@"),
     "silent": (Behaviour(kind="silent"), "no answer in time"),
@@ -184,7 +185,7 @@ def test_a_bad_camera_is_tried_again_and_the_others_run(
 ) -> None:
     behaviour, words = CAMERAS[case]
     config = configured(world, tmp_path / "bad.yaml", source={"open_timeout_s": 0.5, "read_timeout_s": 0.5})
-    with RtspServer({"cam": behaviour}) as rtsp:
+    with RtspServer({"cam": replace(behaviour, path=world.moody)}) as rtsp:
         url = rtsp.url("cam").replace("rtsp://", "rtsp://user:secret@")
         options = ("--config", config, "--redis", server.url)
         with process("run", f"bad={url}", world.short, *options) as child:
