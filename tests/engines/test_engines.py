@@ -1,0 +1,76 @@
+"""Every engine here, through the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.backends.fake import FakeEngine
+from engines.base import Engine
+from engines.load import load_engine
+from engines.spec import MODEL_FILE
+from engines.store import Model, find_model
+from tests.contracts.engine import EngineContract, Load
+from tests.engines.networks import emotion_spec, face_spec, write_emotion, write_face
+
+
+def loader(folder: Path, threads: int = 1) -> Load:
+    """Engines of this folder's model on ONNX Runtime."""
+    model = find_model(folder, environment={}, download=False)
+
+    def load(**changes: Any) -> Engine:
+        spec = model.spec.model_copy(update=changes)
+        return load_engine(Model(spec, model.onnx_path), "onnxruntime", threads)
+
+    return load
+
+
+class TestFakeForFaces(EngineContract):
+    @pytest.fixture
+    def load(self) -> Load:
+        return lambda **changes: FakeEngine(face_spec(**changes))
+
+
+class TestFakeForEmotions(EngineContract):
+    @pytest.fixture
+    def load(self) -> Load:
+        return lambda **changes: FakeEngine(emotion_spec(**changes), best_batch=4)
+
+
+class TestOnnxRuntimeForFaces(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_face(tmp_path)
+        return loader(tmp_path)
+
+
+class TestOnnxRuntimeForEmotions(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path)
+        return loader(tmp_path)
+
+
+class TestOnnxRuntimeOnTwoThreads(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path)
+        return loader(tmp_path, threads=2)
+
+
+class TestOnnxRuntimeWithABatchOfOne(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path, batch=1)
+        return loader(tmp_path)
+
+
+@pytest.mark.shared
+class TestOnnxRuntimeWithYuNet(EngineContract):
+    @pytest.fixture
+    def load(self, shared: Path) -> Load:
+        model = find_model("yunet", environment={"EMOSTREAM_MODELS": str(shared / "models")}, download=False)
+        assert model.onnx_path.name != MODEL_FILE  # found under the name that its makers gave it
+        return lambda **changes: load_engine(Model(model.spec.model_copy(update=changes), model.onnx_path))
