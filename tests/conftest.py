@@ -8,12 +8,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import clips
 
 GRACE_S = 2.0  # a thread that is ending anyway may take this long
 PROJECT = Path(__file__).resolve().parent.parent
+
+# the same cases on every run, however busy the machine, and nothing kept between runs
+hypothesis.settings.register_profile("emostream", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("emostream")
 
 
 def _threads() -> set[threading.Thread]:

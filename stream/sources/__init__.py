@@ -19,12 +19,12 @@ from stream.sources.timeline import Timeline
 __all__ = ["SOURCES", "SmallSize", "Source", "StreamInfo", "Timeline", "is_live", "make_source", "recording_path"]
 
 SOURCES = {  # kind -> module, imported when the first of them is made (PyAV loads FFmpeg), and class
-    "file": ("stream.sources.video", "FileSource"),
-    "rtsp": ("stream.sources.video", "RtspSource"),
-    "rtsps": ("stream.sources.video", "RtspSource"),
-    "http": ("stream.sources.video", "HttpSource"),
-    "https": ("stream.sources.video", "HttpSource"),
-    "device": ("stream.sources.video", "DeviceSource"),
+    "file": ("stream.sources.kinds", "FileSource"),
+    "rtsp": ("stream.sources.kinds", "RtspSource"),
+    "rtsps": ("stream.sources.kinds", "RtspSource"),
+    "http": ("stream.sources.kinds", "HttpSource"),
+    "https": ("stream.sources.kinds", "HttpSource"),
+    "device": ("stream.sources.kinds", "DeviceSource"),
     "synthetic": ("stream.sources.synthetic", "SyntheticSource"),
 }
 LIVE = frozenset(["rtsp", "rtsps", "http", "https", "device"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -117,14 +118,14 @@ class Pacer:
     def __init__(self, wait: Callable[[float], bool], monotonic: Callable[[], float]) -> None:
         self._wait = wait
         self._monotonic = monotonic
-        self._origin_s: float | None = None  # of the arrival clock, where media time was 0
+        self._origin_s: float | None = None  # of the monotonic clock, where media time was 0
 
-    def until(self, stamp: Stamp) -> bool:
-        """Wait until this frame is due; True: stop now. Time that a discontinuity skipped is not waited for."""
-        if self._origin_s is None or stamp.discontinuity is not None:
-            self._origin_s = self._monotonic() - stamp.media_time_s
-        late_s = self._monotonic() - self._origin_s - stamp.media_time_s
-        return late_s < 0 and self._wait(-late_s)
+    def until(self, media_time_s: float, anew: bool = False) -> bool:
+        """Wait until this moment is due; True: stop now. `anew`: time was skipped before it, and is not waited for."""
+        if self._origin_s is None or anew:
+            self._origin_s = self._monotonic() - media_time_s
+        early_s = self._origin_s + media_time_s - self._monotonic()
+        return early_s > 0 and self._wait(early_s)
 
 
 class Source(Protocol):
@@ -132,6 +133,7 @@ class Source(Protocol):
 
     live: bool  # True: frames come when they come, and newer ones matter more; False: a recording, every frame counts
     decode_errors: int  # packets that could not be decoded; they are skipped
+    skipped: Counter[str]  # frames that a late live camera left out, by cause
 
     def open(self) -> StreamInfo:
         """Connect and decode the first picture. Raises SourceError (its classes say why), with a scrubbed message."""

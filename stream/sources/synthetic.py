@@ -7,6 +7,7 @@ live camera.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,9 +41,9 @@ class Pattern:
 class SyntheticSource:
     """Diagonal waves that wander to the right, one picture per frame."""
 
-    decode_errors = 0
-
     def __init__(self, context: Context) -> None:
+        self.decode_errors = 0
+        self.skipped: Counter[str] = Counter()
         self._context = context
         self.live = context.camera.settings.realtime
         self._pattern: Pattern | None = None
@@ -62,9 +63,12 @@ class SyntheticSource:
             return
         pacer = Pacer(context.wait, context.monotonic) if self.live else None
         for number in self._numbers:
-            stamp = context.timeline.stamp(float(number / pattern.rate_hz), context.monotonic())
-            if pacer.until(stamp) if pacer else context.wait(0.0):
+            if self._pattern is None:  # closed meanwhile
                 return
+            pts_s = float(number / pattern.rate_hz)
+            if pacer.until(pts_s) if pacer else context.wait(0.0):
+                return
+            stamp = context.timeline.stamp(pts_s, context.monotonic())
             if stamp.chosen:
                 pixels = self._pixels(picture(pattern.width_px, pattern.height_px, number))
                 yield context.frame(stamp, context.wall() if self.live else None, pixels)

@@ -1,4 +1,4 @@
-"""Video through PyAV: files, RTSP, HTTP and HLS, capture devices. The only place that names `av.error`.
+"""Video through PyAV, whatever it comes from. The only place that names `av.error`.
 
 Every frame is decoded, because each is predicted from the others, but only those that the timeline chose are converted.
 FFmpeg's own log stays off: its lines hold the address, password included.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from fractions import Fraction
+from typing import Literal
 
 import av
 from av.container import InputContainer
@@ -21,6 +23,7 @@ from av.video.stream import VideoStream
 from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.records import Frame
 from stream.sources.base import Context, Pacer, StreamInfo
+from stream.sources.lag import Effort, LagWatch
 from stream.sources.pixels import Converter, upright_size
 
 av.logging.set_level(None)
@@ -28,9 +31,20 @@ av.logging.set_level(None)
 SLICE_THREADS_FROM_PX = 1080  # live pictures higher than this are decoded on several threads, without added delay
 BLIND_READ_TIMEOUTS = 2.0  # a live stream may send packets without a picture for this many read timeouts
 
-# Guessing the frame rate from twenty frames would cost an RTSP camera 0.8 s before its first picture (measured). Not
-# `nobuffer`: it throws away what was read meanwhile, the first key frame with it.
-LIVE_OPTIONS = {"fpsprobesize": "0"}
+# Formats without timestamps: FFmpeg makes them up from a rate that it assumes. Of a live camera only arrival is true.
+TIMELESS_FORMATS = frozenset(["mpjpeg", "mjpeg", "h264", "hevc", "m4v"])
+
+# What FFmpeg's decoder leaves out at each effort, and under which name the frames are counted.
+DECODED: dict[Effort, Literal["DEFAULT", "NONREF", "NONKEY"]] = {
+    Effort.ALL: "DEFAULT",
+    Effort.REFERENCES: "NONREF",
+    Effort.KEY_FRAMES: "NONKEY",
+}
+SKIPPED = {
+    Effort.REFERENCES: "late_not_referenced",
+    Effort.KEY_FRAMES: "late_not_key",
+    Effort.NONE: "late_dropped",
+}
 
 # The first row that fits an error of FFmpeg gives its class and words. FFmpeg's own text can hold the whole address.
 _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
@@ -72,69 +86,88 @@ class VideoSource:
     """What all kinds have in common. Owns one container, opened once and used by one thread."""
 
     live = True
-    _invalid: tuple[type[SourceError], str] = (
+    paced = False  # whether packets come at the camera's own speed, so that lag is ours (HLS comes in bursts)
+    invalid: tuple[type[SourceError], str] = (
         SourceInvalid,
         "this is no video that FFmpeg can read, or it is cut off or damaged",
     )
 
     def __init__(self, context: Context) -> None:
         self.decode_errors = 0
-        self._context = context
-        self._settings = context.camera.settings
+        self.skipped: Counter[str] = Counter()
+        self.context = context
+        self.settings = context.camera.settings
         self._converter = Converter(context.small)
         self._container: InputContainer | None = None
+        self._decoded: Generator[Picture, None, None] | None = None
         self._pictures: Iterator[Picture] = iter(())
+        self._lag: LagWatch | None = None
         self._finite = not self.live  # whether an end of the stream is its proper end
+        self._timeless = False  # whether its timestamps are made up
         self._stopped = False
 
     def open(self) -> StreamInfo:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
-        container = self._container = self._connect(self._target())
+        container = self._container = self._connect(self.target())
         self._finite = self._finite or (container.duration or 0) > 0
+        self._lag = LagWatch() if self.paced and not self._finite else None
+        self._timeless = self.live and container.format.name in TIMELESS_FORMATS
         stream = self._video_stream(container)
-        self._context.timeline.expect(1 / rate if (rate := float(stream.average_rate or 0)) > 0 else 0.0)
-        decoded = self._decode(container, stream)
-        first = next(decoded, None)
+        self.context.timeline.expect(1 / rate if (rate := float(stream.average_rate or 0)) > 0 else 0.0)
+        self._decoded = self._decode(container, stream)
+        first = next(self._decoded, None)
         if first is None:
             raise self._no_picture()
-        self._pictures = itertools.chain([first], decoded)
+        self._pictures = itertools.chain([first], self._decoded)
         return StreamInfo(*upright_size(first.frame), stream.codec_context.name, rate or None)
 
     def frames(self) -> Iterator[Frame]:
         """The chosen frames. Raises SourceError when the stream breaks off."""
-        context, wait = self._context, self._context.wait
-        pacer = Pacer(wait, context.monotonic) if self._settings.realtime and not self.live else None
+        context, wait = self.context, self.context.wait
+        pacer = Pacer(wait, context.monotonic) if self.settings.realtime and not self.live else None
         for picture in self._pictures:
-            stamp = context.timeline.stamp(_pts_s(picture.frame), picture.arrived_s)
+            pts_s = None if self._timeless else _seconds(picture.frame.pts, picture.frame.time_base)
+            stamp = context.timeline.stamp(pts_s, picture.arrived_s)
             if not stamp.chosen:
                 continue
             pixels = self._converter.convert(picture.frame)
-            if pacer is not None and pacer.until(stamp):
+            if pacer is not None and pacer.until(stamp.media_time_s, stamp.discontinuity is not None):
                 return
             yield context.frame(stamp, picture.arrived_at if self.live else None, pixels)
 
     def close(self) -> None:
         """Close the container and its socket. Frames already given stay valid: they hold their own memory."""
+        if self._decoded is not None:
+            self._decoded.close()  # resumed by a caller that kept `frames`, it would read freed memory
         self._pictures = iter(())
         container, self._container = self._container, None
         if container is not None:
             container.close()
 
-    def _target(self) -> Target:
+    def target(self) -> Target:
+        """Where to connect, checked as far as it can be without. Raises SourceError."""
         raise NotImplementedError
+
+    def timeouts_s(self) -> tuple[float, float]:
+        """For opening and for each read."""
+        return self.settings.open_timeout_s, self.settings.read_timeout_s
+
+    def error(self, kind: type[SourceError], words: str) -> SourceError:
+        """An error that names the source without its secrets."""
+        return kind(f"{self.context.shown}: {words}")
 
     def _connect(self, target: Target) -> InputContainer:
         """Open it. FFmpeg hides some of its interruptions, as invalid data or as success, so the clock has a say."""
-        asked_s = self._context.monotonic()
+        asked_s = self.context.monotonic()
         limit_s = target.timeout_s[0] if target.timeout_s else math.inf
         try:
             container = av.open(target.url, "r", format=target.format, options=target.options, timeout=target.timeout_s)
         except av.error.FFmpegError as error:
-            late = self._context.monotonic() - asked_s >= limit_s
+            late = self.context.monotonic() - asked_s >= limit_s
             raise self._late() if late else self._turned(error) from None
         except UnicodeError:
-            raise self._error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
-        if self._context.monotonic() - asked_s >= limit_s:
+            raise self.error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
+        if self.context.monotonic() - asked_s >= limit_s:
             container.close()
             raise self._late()
         return container
@@ -143,10 +176,10 @@ class VideoSource:
         """The stream to decode, set up for it. Raises SourceInvalid when there is none that we can."""
         stream = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
         if stream is None:
-            raise self._error(SourceInvalid, "has no video stream")
+            raise self.error(SourceInvalid, "has no video stream")
         context = stream.codec_context
         if context is None:
-            raise self._error(SourceInvalid, "FFmpeg has no decoder for this kind of video")
+            raise self.error(SourceInvalid, "FFmpeg has no decoder for this kind of video")
         self._check_size(context.width, context.height)
         # Without threads a frame costs the same CPU and comes out one packet after it went in; the cores are filled by
         # decoding several cameras at once.
@@ -154,31 +187,33 @@ class VideoSource:
         stream.thread_type = "SLICE" if many else "NONE"
         return stream
 
-    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[Picture]:
+    def _decode(self, container: InputContainer, stream: VideoStream) -> Generator[Picture, None, None]:
         """Every picture that the stream gives. Packets that cannot be decoded are counted and skipped."""
-        wall = self._context.wall
-        blind_s = self._settings.read_timeout_s * BLIND_READ_TIMEOUTS if self.live else math.inf
-        seen_s = self._context.monotonic()
+        wall = self.context.wall
+        blind_s = self.settings.read_timeout_s * BLIND_READ_TIMEOUTS if self.live else math.inf
+        seen_s = self.context.monotonic()
         try:
             for packet, arrived_s in self._packets(container, stream):
-                arrived_at = wall()
-                for frame in self._frames_of(packet):
+                arrived_at, effort = wall(), self._effort(packet, arrived_s)
+                frames = self._frames_of(packet, effort)
+                if frames or effort is not Effort.ALL:
                     seen_s = arrived_s
+                for frame in frames:
                     yield Picture(frame, arrived_s, arrived_at)
                 if arrived_s - seen_s > blind_s:
-                    raise self._error(SourceTimeout, f"sent no decodable picture for {blind_s:g} s")
+                    raise self.error(SourceTimeout, f"sent no decodable picture for {blind_s:g} s")
                 if self._stop():
                     return
         except av.error.FFmpegError as error:
             raise self._turned(error) from None
         if not self._finite:
-            raise self._error(SourceError, "the stream was closed by the other side")
+            raise self.error(SourceError, "the stream was closed by the other side")
 
     def _packets(
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[av.Packet[VideoStream], float]]:
         """Each packet and when it came. Raises SourceTimeout after the read timeout, FFmpeg's errors as they are."""
-        monotonic, limit_s = self._context.monotonic, self._settings.read_timeout_s if self.live else math.inf
+        monotonic, limit_s = self.context.monotonic, self.settings.read_timeout_s if self.live else math.inf
         packets = container.demux(stream)
         asked_s = monotonic()
         for packet in packets:
@@ -188,104 +223,59 @@ class VideoSource:
                 raise self._late()
             asked_s = monotonic()
 
-    def _frames_of(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
+    def _frames_of(self, packet: av.Packet[VideoStream], effort: Effort) -> list[av.VideoFrame]:
+        if effort is Effort.NONE:
+            self.skipped[SKIPPED[effort]] += 1
+            return []
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
             self.decode_errors += 1
             return []
+        if effort is not Effort.ALL and not frames:
+            self.skipped[SKIPPED[effort]] += 1
         for frame in frames:
             self._check_size(frame.width, frame.height)
         return frames
 
+    def _effort(self, packet: av.Packet[VideoStream], arrived_s: float) -> Effort:
+        """How much to decode, told to the decoder. A recording is decoded whole, and so is what has no timestamps."""
+        decode_s = _seconds(packet.dts, packet.time_base)
+        if self._lag is None or self._timeless or decode_s is None:
+            return Effort.ALL
+        effort = self._lag.update(decode_s, arrived_s, packet.is_keyframe)
+        if effort is not Effort.NONE:
+            packet.stream.codec_context.skip_frame = DECODED[effort]
+        return effort
+
     def _check_size(self, width: int, height: int) -> None:
-        limit = self._settings.max_frame_px
+        limit = self.settings.max_frame_px
         if max(width, height) > limit:
-            raise self._error(SourceInvalid, f"{width}x{height} is larger than max_frame_px, {limit}")
+            raise self.error(SourceInvalid, f"{width}x{height} is larger than max_frame_px, {limit}")
 
     def _stop(self) -> bool:
-        self._stopped = self._stopped or self._context.wait(0.0)
+        self._stopped = self._stopped or self.context.wait(0.0)
         return self._stopped
 
     def _no_picture(self) -> SourceError:
         if self._stopped:
-            return self._error(SourceError, "stopped before the first picture")
+            return self.error(SourceError, "stopped before the first picture")
         if self.decode_errors:
-            return self._error(SourceInvalid, f"none of its {self.decode_errors} packets could be decoded")
-        return self._error(SourceInvalid, "the video stream is empty")
+            return self.error(SourceInvalid, f"none of its {self.decode_errors} packets could be decoded")
+        return self.error(SourceInvalid, "the video stream is empty")
 
     def _late(self) -> SourceError:
-        return self._error(SourceTimeout, "no answer in time")
+        return self.error(SourceTimeout, "no answer in time")
 
     def _turned(self, error: av.error.FFmpegError) -> SourceError:
         """FFmpeg's error as ours, in words without the address's secrets."""
         if isinstance(error, av.error.InvalidDataError):
-            return self._error(*self._invalid)
+            return self.error(*self.invalid)
         for theirs, ours, words in _ERRORS:
             if isinstance(error, theirs):
-                return self._error(ours, words)
-        return self._error(SourceError, f"it cannot be read ({error.strerror})")
-
-    def _error(self, kind: type[SourceError], words: str) -> SourceError:
-        return kind(f"{self._context.shown}: {words}")
+                return self.error(ours, words)
+        return self.error(SourceError, f"it cannot be read ({error.strerror})")
 
 
-class FileSource(VideoSource):
-    """A recording on disk."""
-
-    live = False
-
-    def _target(self) -> Target:
-        path = Path(self._context.camera.source)
-        try:
-            if path.is_dir():
-                raise self._error(SourceError, "this is a folder; name a video file in it")
-            if not path.exists():
-                raise self._error(SourceError, "no such file; check the path")
-            if not path.is_file():  # a pipe would block for ever
-                raise self._error(SourceError, "this is not a regular file")
-            if path.stat().st_size == 0:
-                raise self._error(SourceInvalid, "the file is empty")
-            return Target(str(path.absolute()))  # absolute: FFmpeg would take `a:b.mp4` for the protocol `a`
-        except (OSError, ValueError) as error:
-            if isinstance(error, SourceError):
-                raise
-            raise self._error(SourceError, "no such file; check the path") from None
-
-
-class RtspSource(VideoSource):
-    """A camera over RTSP, by default interleaved in its TCP connection, where no packet is lost."""
-
-    _invalid = (SourceError, "the connection was closed, or what came is not RTSP")
-
-    def _target(self) -> Target:
-        options = {"rtsp_transport": self._settings.rtsp_transport, "allowed_media_types": "video", **LIVE_OPTIONS}
-        return Target(self._context.camera.source, None, options, _timeouts(self._context))
-
-
-class HttpSource(VideoSource):
-    """Anything FFmpeg reads over HTTP: MJPEG cameras, HLS playlists, plain files."""
-
-    def _target(self) -> Target:
-        return Target(self._context.camera.source, None, LIVE_OPTIONS, _timeouts(self._context))
-
-
-class DeviceSource(VideoSource):
-    """A capture device of this machine, by its number or as /dev/videoN."""
-
-    def _target(self) -> Target:
-        source = self._context.camera.source
-        device = Path(f"/dev/video{source}" if source.isdecimal() else source)
-        if not device.exists():
-            raise self._error(SourceError, f"there is no capture device {device}; see what is: ls /dev/video*")
-        return Target(str(device), "v4l2", LIVE_OPTIONS, _timeouts(self._context))
-
-
-def _timeouts(context: Context) -> tuple[float, float]:
-    return context.camera.settings.open_timeout_s, context.camera.settings.read_timeout_s
-
-
-def _pts_s(frame: av.VideoFrame) -> float | None:
-    if frame.pts is None or frame.time_base is None:
-        return None
-    return float(frame.pts * frame.time_base)
+def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:
+    return None if ticks is None or time_base is None else float(ticks * time_base)

@@ -145,9 +145,11 @@ class SourceContract:
             source.close()
         with connect() as source:
             source.open()
-            next(source.frames())
+            frames = source.frames()
+            next(frames)
             source.close()
             source.close()
+            assert list(frames) == []
 
     def test_the_same_again(self, connect: Connect) -> None:
         runs = []

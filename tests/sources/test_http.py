@@ -1,0 +1,106 @@
+"""HTTP: plain files, HLS, MJPEG cameras, and what servers say no with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
+from stream.records import Frame
+from tests import clips
+from tests.contracts.source import connected
+from tests.sources.http_server import Server, serving
+
+SHORT_S = 0.5
+SLACK_S = 0.6
+
+
+@pytest.fixture
+def server(matroska_clip: Path) -> Iterator[Server]:
+    with serving(matroska_clip.parent) as server:
+        yield server
+
+
+def read(address: str, **settings: object) -> tuple[list[Frame], SourceError | None]:
+    """Everything up to the end, and the error in which it ended."""
+    frames: list[Frame] = []
+    with connected(address, **settings) as source:
+        try:
+            source.open()
+            frames.extend(source.frames())
+        except SourceError as error:
+            return frames, error
+    return frames, None
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("number", [401, 403, 404])
+    def test_refused(self, server: Server, number: int) -> None:
+        _, error = read(server.url(f"error/{number}"))
+        assert isinstance(error, SourceRefused)
+        assert str(number) in str(error)
+
+    @pytest.mark.parametrize("number", [400, 429, 500, 503])
+    def test_other_troubles_may_pass(self, server: Server, number: int) -> None:
+        _, error = read(server.url(f"error/{number}"))
+        assert type(error) is SourceError
+
+    def test_a_page_is_no_video(self, server: Server, tmp_path: Path) -> None:
+        with serving(tmp_path) as pages:
+            (tmp_path / "index.html").write_text("<html><body>camera login</body></html>" * 50)
+            _, error = read(pages.url("index.html"))
+        assert isinstance(error, SourceInvalid)
+
+    def test_no_answer(self, server: Server) -> None:
+        started = time.monotonic()
+        _, error = read(server.url("silent"), open_timeout_s=SHORT_S)
+        assert isinstance(error, SourceTimeout)
+        assert time.monotonic() - started < SHORT_S + SLACK_S
+
+    def test_half_a_file_broke_off(self, server: Server, matroska_clip: Path) -> None:
+        frames, error = read(server.url(f"short/{matroska_clip.name}"))
+        assert frames
+        assert error is None or type(error) is SourceError
+
+    def test_passwords_are_not_told(self, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+        _, error = read(server.url("error/401?token=t0psecret", login="admin:hunter2@"))
+        output = capfd.readouterr()
+        for secret in ("admin", "hunter2", "t0psecret"):
+            assert secret not in f"{error} {error!r} {output.out} {output.err}"
+
+    def test_a_host_that_is_not_there(self) -> None:
+        _, error = read("http://camera.invalid/stream")
+        assert type(error) is SourceError
+        assert str(error).startswith("http://camera.invalid/stream: ")
+
+
+class TestCameras:
+    def test_motion_jpeg_counts_by_arrival(self, server: Server) -> None:
+        """Such cameras send no times at all, and FFmpeg would claim 25 frames a second."""
+        pictures = clips.pictures(0.4, 25, (320, 240), [])
+        server.pictures = tuple(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures)
+        frames, error = read(server.url("mjpeg"))
+        assert [frame.index for frame in frames] == list(range(10))
+        assert {frame.clock_source for frame in frames} == {"arrival"}
+        assert frames[-1].full_range
+        assert type(error) is SourceError  # a camera does not end
+        assert frames[-1].media_time_s < 0.36  # they came as fast as they could
+
+
+class TestHls:
+    def test_a_recording_ends(self, playlist: Path) -> None:
+        with serving(playlist.parent) as server:
+            frames, error = read(server.url(playlist.name))
+        assert (len(frames), error) == (50, None)
+
+    def test_a_segment_that_is_gone(self, playlist: Path, tmp_path: Path) -> None:
+        for part in playlist.parent.iterdir():
+            (tmp_path / part.name).write_bytes(part.read_bytes())
+        sorted(tmp_path.glob("*.ts"))[-1].unlink()
+        with serving(tmp_path) as server:
+            frames, _ = read(server.url(playlist.name))
+        assert 20 <= len(frames) <= 25

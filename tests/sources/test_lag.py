@@ -1,0 +1,151 @@
+"""Lag: told apart from drift, jumps and restarts, answered step by step, and forgiven slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from stream.config import CameraConfig, SourceConfig
+from stream.sources import SmallSize, Timeline, make_source
+from stream.sources.lag import CALM_S, FAR_LAG_S, MAX_LAG_S, SETTLE_S, Effort, LagWatch
+from tests import clips
+from tests.contracts.source import connected
+from tests.rtsp_server import Behaviour, RtspServer
+
+FPS = 25
+KEY_EVERY = 25
+
+
+def efforts(lags: Iterable[float], watch: LagWatch | None = None, begin: int = 0) -> list[Effort]:
+    """What is done with each packet of a 25 fps camera that arrives this late."""
+    watch = watch or LagWatch()
+    return [
+        watch.update(number / FPS, number / FPS + lag, number % KEY_EVERY == 0)
+        for number, lag in enumerate(lags, begin)
+    ]
+
+
+def seconds(of_s: float) -> range:
+    return range(round(of_s * FPS))
+
+
+def test_a_punctual_camera_is_decoded_whole() -> None:
+    assert set(efforts(0.3 for _ in seconds(10))) == {Effort.ALL}
+
+
+def test_jitter_is_no_lag() -> None:
+    assert set(efforts(0.2 * (number % 3) for number in seconds(20))) == {Effort.ALL}
+
+
+def test_the_burst_after_opening_is_no_lag() -> None:
+    """What was read while opening comes at once: late at first, then less and less."""
+    assert set(efforts(max(0.0, 1.0 - number / 10) for number in seconds(10))) == {Effort.ALL}
+
+
+@pytest.mark.parametrize("skew", [-3e-4, 3e-4])
+def test_a_clock_that_runs_wrong_is_no_lag(skew: float) -> None:
+    assert set(efforts(skew * number / FPS for number in seconds(4 * 3600))) == {Effort.ALL}
+
+
+def test_growing_lag_is_answered_step_by_step() -> None:
+    found = efforts(0.3 * number / FPS for number in seconds(12))  # decoding takes 1.3 times as long as it may
+    first = {effort: found.index(effort) / FPS for effort in Effort}
+    assert first[Effort.REFERENCES] == pytest.approx(MAX_LAG_S / 0.3, abs=0.1)
+    assert first[Effort.KEY_FRAMES] - first[Effort.REFERENCES] == pytest.approx(SETTLE_S, abs=0.3)
+    assert first[Effort.NONE] - first[Effort.KEY_FRAMES] == pytest.approx(SETTLE_S, abs=0.3)
+
+
+def test_far_behind_the_mild_steps_are_left_out() -> None:
+    assert efforts([0.0] * 5 + [FAR_LAG_S + 0.1])[-1] is Effort.NONE
+
+
+def test_dropping_ends_at_the_next_key_frame_after_the_lag() -> None:
+    watch = LagWatch()
+    efforts([0.0] * 5 + [3.0] * 5, watch)
+    found = efforts([0.0] * 40, watch, begin=10)
+    assert found[:15] == [Effort.NONE] * 15
+    assert found[15] is Effort.KEY_FRAMES  # packet 25 is the key frame
+
+
+def test_it_is_forgiven_one_step_at_a_time() -> None:
+    watch = LagWatch()
+    efforts([0.0] * 5 + [3.0] * 20, watch)
+    found = efforts([0.0] * FPS * 15, watch, begin=25)
+    steps = [(number / FPS, effort) for number, effort in enumerate(found) if number and effort != found[number - 1]]
+    assert [effort for _, effort in steps] == [Effort.REFERENCES, Effort.ALL]
+    assert [at_s for at_s, _ in steps] == pytest.approx([CALM_S, 2 * CALM_S], abs=0.1)
+
+
+def test_lag_in_between_starts_the_waiting_anew() -> None:
+    watch = LagWatch()
+    efforts([0.0] * 5 + [0.7] * 5, watch)
+    found = efforts(([0.0] * FPS * 4 + [0.3] * 2) * 3, watch, begin=10)
+    assert set(found) == {Effort.REFERENCES}
+
+
+def test_timestamps_that_restart_are_no_lag() -> None:
+    watch = LagWatch()
+    efforts([0.0] * 100, watch)
+    assert watch.update(0.0, 4.0, True) is Effort.ALL
+    assert watch.update(0.04, 4.04, False) is Effort.ALL
+
+
+def test_timestamps_that_jump_ahead_are_no_lag() -> None:
+    watch = LagWatch()
+    efforts([0.0] * 100, watch)
+    assert [watch.update(1000 + k / FPS, 4.0 + k / FPS, False) for k in range(5)] == [Effort.ALL] * 5
+
+
+class Clock:
+    """Every look at it costs time: a machine that is too slow for its camera."""
+
+    def __init__(self, step_s: float) -> None:
+        self.now_s, self.step_s = 0.0, step_s
+
+    def __call__(self) -> float:
+        self.now_s += self.step_s
+        return self.now_s
+
+
+@pytest.fixture(scope="module")
+def long_clip(clip_folder: Path) -> Path:
+    """8 s with a key frame a second and frames that no other needs."""
+    return clips.make_clip(clip_folder / "long.mp4", seconds=8, size=(160, 120), b_frames=2)
+
+
+class TestDecoding:
+    def test_a_late_camera_skips_by_cause_and_catches_up(self, long_clip: Path) -> None:
+        clock, frames = Clock(0.04), []
+
+        def wait(_: float) -> bool:  # asked at every packet
+            if source.skipped["late_dropped"]:
+                clock.step_s = 0.0  # packets now come faster than time passes
+            return len(frames) >= 40
+
+        with RtspServer({"cam": Behaviour(long_clip, loop=True)}) as server:
+            config = CameraConfig(name="cam", source=server.url("cam"), settings=SourceConfig(analyse_hz=None))
+            timeline = Timeline(None, 2.0, live=True)
+            source = make_source(config, "s", timeline, SmallSize(160, 32), wait=wait, monotonic=clock)
+            try:
+                source.open()
+                for frame in source.frames():
+                    frames.append(frame)
+            finally:
+                source.close()
+        assert set(source.skipped) == {"late_not_referenced", "late_not_key", "late_dropped"}
+        assert len(frames) == 40
+        assert all(later.media_time_s > earlier.media_time_s for earlier, later in pairwise(frames))
+
+    @pytest.mark.parametrize("recording", [True, False])
+    def test_recordings_never_skip(self, recording: bool, long_clip: Path) -> None:
+        """Neither a file nor one that a server sends, however slow the machine."""
+        with RtspServer({"cam": Behaviour(long_clip, recording=True)}) as server:
+            make = partial(connected, server.url("cam") if recording else str(long_clip))
+            with make() as source:
+                source.open()
+                assert len(list(source.frames())) == 200
+                assert not source.skipped
