@@ -21,12 +21,13 @@ from stream.sinks.link import connect, sentence
 from stream.sinks.redis import lease_key, worker_key
 from stream.urls import mask
 
-# KEYS[1] the lease, ARGV[1] who wants it, ARGV[2] for how many ms; 1 if it is theirs now. SET NX PX, or renewal.
+# KEYS[1] the lease, ARGV[1] who wants it, ARGV[2] for how many ms. SET NX PX, or renewal: 0 it is another's, 1 it was
+# free and is theirs now, 2 it was theirs all the time.
 TAKE: Final = """
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+return owner and 2 or 1
 """
 
 # KEYS[1] the lease, ARGV[1] whose it should be: nobody may delete the lease of another.

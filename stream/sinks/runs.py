@@ -17,15 +17,19 @@ class Runs:
     """The runs of one camera and session, in the order in which they began. Almost always one."""
 
     def __init__(self, run: int) -> None:
-        self._begun: list[tuple[int, int, datetime | None]] = [(0, run, None)]  # first seq, run, late before
+        self._begun: list[tuple[int, int, datetime | None]] = [
+            (0, run, None)
+        ]  # first seq, run, when (None: at first contact)
         self.confirmed_seq = -1  # the highest seq that Redis has confirmed to us
 
     def place(self, accepted: Accepted) -> tuple[EntryId, bool]:
         """The event's id, and whether it is late."""
         seq = accepted.event.seq
-        run, late_before = next((run, before) for first, run, before in reversed(self._begun) if first <= seq)
-        return EntryId(run, seq), late_before is not None and accepted.accepted_at < late_before
+        first_seq, run, begun_at = next(begun for begun in reversed(self._begun) if begun[0] <= seq)
+        # the first always is: it is why this run began, whatever the clock has done since
+        late = begun_at is not None and (seq == first_seq or accepted.accepted_at <= begun_at)
+        return EntryId(run, seq), late
 
     def begin(self, first_seq: int, run: int, now: datetime) -> None:
-        """From `first_seq` on, events go under `run`; those accepted before `now` are late."""
+        """From `first_seq` on, events go under `run`; those accepted until `now` are late."""
         self._begun.append((first_seq, run, now))

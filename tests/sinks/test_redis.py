@@ -167,7 +167,7 @@ def test_what_another_worker_overtook_is_stored_late(server: RedisServer) -> Non
     theirs.open()
     theirs.send(accepted(samples(1, session="theirs")))
     ours.open()
-    time.now = START + timedelta(milliseconds=4)  # before seq 4 was accepted
+    time.now = START + timedelta(milliseconds=3)  # when seq 3 was accepted
     ours.send(batch)
     told = [(entry_id, "late" in fields) for entry_id, fields in entries(server)]
     later = RUN + 30_001
