@@ -8,6 +8,18 @@ or 30 analysed frames a second and at any frame size. Three rules, in the order 
 - **From when.** A face becomes a track when it has been believable for `confirm_s` (`_Face.believed`). Before that
   it is a candidate: it has no id, and if it vanishes nobody hears of it.
 - **Until when.** A face not seen for `lost_s` is over, told by the first frame without it or by a tick.
+
+Association is ours, not that of the `trackers` package (2.6.1). All that its similarity sees is the box which a Kalman
+filter predicted, so one number has to serve a face that turns round at 6 widths a second (at 5 Hz, 2.4 widths from the
+prediction) and somebody who appears 1.5 widths beside a face that was just missed. Where a face was seen last, and how
+long ago, tells these apart. Measured at 5 Hz on boxes that tremble by 2 %:
+
+| | C-BIoU as it comes | C-BIoU, buffer 1.0, threshold 0.05 | here |
+|---|---|---|---|
+| held: steady, from rest, turning round (widths/s) | 5.0, 4.0, 2.4 | 12+, 10.5, 6.0 | 6.5, 6.5, 6.5 |
+| after a face left, who appears 1.5 widths away gets its id | never | always | never |
+| who appears so beside a face missed in 30 % of the frames gets it | never | 38 % | never |
+| time for 5 faces, of one and the same busy core | 0.9 ms | 0.9 ms | 0.2 ms |
 """
 
 from __future__ import annotations
@@ -26,7 +38,7 @@ Floats = NDArray[np.float64]
 SLACK_WIDTHS = 0.2  # how far a detector's box may be off; at 5 Hz and 6 widths a second the reach stays below 1.5
 SURPRISE_S = 0.2  # a face of known motion may start, stop or turn round this long unseen, no longer
 DRIFT = 0.5  # of the way that a missed face has gone by its motion, how much may be wrong
-VELOCITY_HALF_LIFE_S = 0.1  # a measured velocity counts half after this: at 30 Hz boxes tremble by a width a second
+VELOCITY_HALF_LIFE_S = 0.1  # a measured velocity counts half after this; at 30 Hz one alone is mostly trembling
 MAX_GROWTH = 2.0  # a face does not double or halve its size between two sights
 CANDIDATE_WEIGHT = 0.9  # where a track and a candidate are equally like a face, it is the track's
 MAX_CREDIT_S = 0.25  # the longest time that one sight may vouch for, as `aggregate.max_dt_s`
@@ -48,8 +60,11 @@ class _Face:
     def see(self, now_s: float, box: Floats) -> None:
         gap_s = now_s - self.seen_s
         measured = (box[:2] - self.box[:2]) / gap_s
-        keep = 0.0 if self.velocity is None else 0.5 ** (gap_s / VELOCITY_HALF_LIFE_S)
-        self.velocity = measured if self.velocity is None else keep * self.velocity + (1.0 - keep) * measured
+        if self.velocity is None:
+            self.velocity = measured
+        else:
+            keep = 0.5 ** (gap_s / VELOCITY_HALF_LIFE_S)
+            self.velocity = keep * self.velocity + (1.0 - keep) * measured
         self.belief_s += min(gap_s, MAX_CREDIT_S)
         self.sights += 1
         self.box, self.seen_s = box, now_s
