@@ -4,7 +4,7 @@ Everything is in seconds of the camera's own clock and in widths of the face its
 or 30 analysed frames a second and at any frame size. Three rules, in the order in which a frame meets them:
 
 - **Whose.** A face may now be within reach of where it was last seen, or near where its motion has taken it meanwhile.
-  Of all such pairs of old and new faces the best sum of likenesses wins, not the best single pair (`likenesses`).
+  Of all such pairs of old and new faces the best sum of likenesses wins, not the best single pair (`_likenesses`).
 - **From when.** A face becomes a track when it has been believable for `confirm_s` (`_Face.believed`). Before that
   it is a candidate: it has no id, and if it vanishes nobody hears of it.
 - **Until when.** A face not seen for `lost_s` is over, told by the first frame without it or by a tick.
@@ -100,7 +100,7 @@ class Tracker:
             face.looks += 1
         for row, face in owners.items():
             face.see(media_time_s, boxes[row])
-        started = self._confirm(owners.values())
+        started = self._confirm(media_time_s)
         ended = self.tick(media_time_s)
         self._faces += [_Face(box, media_time_s) for row, box in enumerate(boxes) if row not in owners]
         rows = {face.track_id: row for row, face in owners.items() if face.track_id is not None}
@@ -124,22 +124,21 @@ class Tracker:
         if not self._faces or not len(boxes):
             return {}
         step_s = now_s - self._frame_s if self._frame_s is not None else 0.0
-        table = likenesses(self._faces, now_s, step_s, boxes, self._config.max_speed_widths_s)
+        table = _likenesses(self._faces, now_s, step_s, boxes, self._config.max_speed_widths_s)
         pairs = zip(*self._assign(table, maximize=True), strict=True)
         return {int(row): self._faces[number] for number, row in pairs if table[number, row] > 0.0}
 
-    def _confirm(self, seen: Iterable[_Face]) -> tuple[int, ...]:
-        """Gives ids to the candidates among `seen` that are believed by now, the one first seen first."""
+    def _confirm(self, now_s: float) -> tuple[int, ...]:
+        """Gives ids to the candidates seen now that are believed by now, the one first seen first."""
         first_id = self._last_id + 1
-        believed = {id(face) for face in seen if face.track_id is None and face.believed(self._config.confirm_s)}
         for face in self._faces:
-            if id(face) in believed:
+            if face.track_id is None and face.seen_s == now_s and face.believed(self._config.confirm_s):
                 self._last_id += 1
                 face.track_id = self._last_id
         return tuple(range(first_id, self._last_id + 1))
 
 
-def likenesses(
+def _likenesses(
     followed: Sequence[_Face], now_s: float, step_s: float, boxes: Floats, max_speed_widths_s: float
 ) -> Floats:
     """How much each followed face is like each of the (M, 4) boxes: (N, M) in 0..1, 0 where it cannot be that one.
