@@ -30,7 +30,7 @@ import redis
 from redis.typing import EncodableT, FieldT
 
 from stream.config import RedisConfig
-from stream.errors import ConfigError, SinkError
+from stream.errors import ConfigError, SinkError, SinkRefused
 from stream.events import CameraStatus
 from stream.sinks.base import Accepted
 from stream.sinks.entries import NOTHING, EntryId, epoch_ms, fields, is_same, utc, utc_now
@@ -131,6 +131,8 @@ class RedisSink:
             self._redis.xadd(PROBE, {"probe": ""}, nomkstream=True)
             self._say_again()
         except redis.RedisError as error:
+            if "syntax error" in str(error) or "wrong number of arguments" in str(error):  # NOMKSTREAM is unknown
+                raise SinkRefused(f"{self.name}: this Redis is too old; 6.2 or newer is needed") from None
             raise sentence(error, self.name) from None
         finally:
             self._opening = False
