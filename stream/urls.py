@@ -1,6 +1,7 @@
 """Addresses that may carry credentials: how they are filled in, and how they are shown.
 
-Nothing that prints, logs or raises ever holds a URL that did not come through `mask` or `scrub`.
+Nothing that prints, logs or raises ever holds a URL that did not come through `mask` or `scrub`. Both rather hide too
+much: people write passwords with @ / ? # in them as they are, so all before the last @ counts as the password.
 """
 
 from __future__ import annotations
@@ -10,24 +11,33 @@ from collections.abc import Mapping
 
 from stream.errors import ConfigError
 
-_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s'\"]*@", re.IGNORECASE)
-_QUERY = re.compile(r"(?P<open>[?&#][^=&#\s'\"]*=)[^&#\s'\"]*")
+HIDDEN = "***"
+
+_RUN = re.compile(r"[^\s\"<>]+")  # in a text a URL ends where a space or a quote is
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_QUERY_PART = re.compile(r"(?P<open>[?&;#])(?P<key>[^=?&;#]*=)?[^?&;#]*")
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:/?#@]*)(:\d*)?([/?#]|$)")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def scrub(text: str) -> str:
     """`text` with the user part and every query value of each URL in it replaced by ***."""
-    return _QUERY.sub(r"\g<open>***", _USERINFO.sub(r"\g<scheme>***@", text)) if "://" in text else text
+    return _RUN.sub(lambda run: _hidden(run[0]), text) if "://" in text else text
 
 
 def mask(address: str) -> str:
     """An address as it may be shown. A file's path or a device number comes back as it is."""
-    return scrub(address)
+    login, at, host = address.rpartition("@")
+    if "://" in address or address.startswith("synthetic:"):
+        return _hidden(address)
+    forgotten_scheme = at and ":" in login.partition("/")[0]  # user:password@host
+    return f"{HIDDEN}@{host}" if forgotten_scheme else address
 
 
 def has_password(address: str) -> bool:
-    """True for a URL with credentials written into it."""
-    return _USERINFO.search(address) is not None
+    """True for a URL with credentials written into it; an @ behind a plain host and port is none."""
+    rest = address.partition("://")[2]
+    return "@" in rest and _HOST_AND_PORT.match(rest) is None
 
 
 def expand(address: str, environment: Mapping[str, str]) -> str:
@@ -40,3 +50,13 @@ def expand(address: str, environment: Mapping[str, str]) -> str:
             raise ConfigError(f"the environment variable {match[1]} is not set; export it before starting") from None
 
     return _VARIABLE.sub(value, address)
+
+
+def _hidden(url: str) -> str:
+    """Keys of the query stay, values go; a part without a key is a value."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url
+    _, at, place = rest.rpartition("@")
+    shown = _QUERY.sub(lambda query: _QUERY_PART.sub(rf"\g<open>\g<key>{HIDDEN}", query[0]), place)
+    return f"{scheme}://{HIDDEN if at else ''}{at}{shown}"

@@ -1,0 +1,144 @@
+"""No way of writing an address shows its secrets."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.errors import ConfigError
+from stream.urls import expand, has_password, mask, scrub
+
+SHOWN = [
+    ("video.mp4", "video.mp4"),
+    ("/data/a video@home.mp4", "/data/a video@home.mp4"),
+    ("0", "0"),
+    ("rtsp://host/stream", "rtsp://host/stream"),
+    ("rtsp://host:554/stream", "rtsp://host:554/stream"),
+    ("rtsp://user@host/stream", "rtsp://***@host/stream"),
+    ("rtsp://user:secret@host:554/stream", "rtsp://***@host:554/stream"),
+    ("RTSP://user:secret@host/stream", "RTSP://***@host/stream"),
+    ("redis://:secret@host:6379/0", "redis://***@host:6379/0"),
+    ("rtsp://user:p%40ss@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:p@ss@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:p/ss@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:p?a=ss@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:p#ss@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:1234/5@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:p ss@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:p\"s's@host/x", "rtsp://***@host/x"),
+    ("rtsp://user:ü€@host/x", "rtsp://***@host/x"),
+    ("rtsp://u:s@[fe80::1]:554/x", "rtsp://***@[fe80::1]:554/x"),
+    ("http://host/x?token=secret", "http://host/x?token=***"),
+    ("http://host/x?user=me&password=secret&q=1", "http://host/x?user=***&password=***&q=***"),
+    ("http://host/x?a=b=secret", "http://host/x?a=***"),
+    ("http://host/x?secret", "http://host/x?***"),
+    ("http://host/x?a=1;token=secret", "http://host/x?a=***;token=***"),
+    ("http://host/x#access_token=secret", "http://host/x#access_token=***"),
+    ("http://u:s@host?token=secret", "http://***@host?token=***"),
+    ("user:secret@host/stream", "***@host/stream"),
+    ("rtsp:user:secret@host/stream", "***@host/stream"),
+    ("synthetic:64x64@5?seconds=2", "synthetic:64x64@5?seconds=2"),
+]
+
+
+@pytest.mark.parametrize(("address", "shown"), SHOWN)
+def test_how_an_address_is_shown(address: str, shown: str) -> None:
+    assert mask(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [pair for pair in SHOWN if "://" in pair[0] and not re.search(r'[ "]', pair[0])]
+)
+def test_it_is_shown_the_same_inside_a_text(address: str, shown: str) -> None:
+    assert scrub(f"cannot open '{address}' now") == f"cannot open '{shown}' now".replace("***' now", "*** now")
+
+
+def test_texts_without_addresses_stay() -> None:
+    text = "frame 12: box at 3;4 ?x=1&y=2 #7 mail me@example.org"
+    assert scrub(text) == text
+
+
+def test_several_addresses_in_one_text() -> None:
+    text = "rtsp://a:one@h1/x lost, trying rtsp://b:two@h2/y?k=three and <http://c:four@h3>"
+    assert scrub(text) == "rtsp://***@h1/x lost, trying rtsp://***@h2/y?k=*** and <http://***@h3>"
+
+
+def test_inside_json() -> None:
+    assert scrub('{"url":"rtsp://u:s@h/x?k=v","to":"me@home"}') == '{"url":"rtsp://***@h/x?k=***","to":"me@home"}'
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("rtsp://user:secret@host/x", True),
+        ("rtsp://user@host/x", True),
+        ("redis://:secret@host", True),
+        ("rtsp://user:p/w@host/x", True),
+        ("rtsp://host/x", False),
+        ("http://host/user@home/x", False),
+        ("http://host:80/user@home/x", False),
+        ("http://[::1]:80/user@home", False),
+        ("video@home.mp4", False),
+        ("rtsp://${CAM_URL}", False),
+    ],
+)
+def test_has_password(address: str, found: bool) -> None:
+    assert has_password(address) is found
+
+
+PASSWORD = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)
+MARK = "s3cr3t"  # whatever surrounds it, it must not be seen
+
+
+class TestNothingIsToldAndNothingRaises:
+    @given(PASSWORD, PASSWORD)
+    def test_any_password(self, before: str, after: str) -> None:
+        assert MARK not in mask(f"rtsp://user:{before}{MARK}{after}@host/x")
+
+    @given(
+        st.text(
+            string.ascii_letters + string.digits + string.punctuation.replace('"', "").replace("<", "").replace(">", "")
+        )
+    )
+    def test_any_password_without_spaces_inside_a_text(self, around: str) -> None:
+        assert MARK not in scrub(f"[Errno 1] failed: 'rtsp://user:{around}{MARK}{around}@host/x' (again)")
+
+    @given(st.text(string.ascii_letters + string.digits + "-_.~%+/:@"))
+    def test_any_query_value(self, value: str) -> None:
+        assert MARK not in mask(f"http://host/x?key={value}{MARK}{value}")
+        assert MARK not in scrub(f"no http://host/x?key={value}{MARK}{value} today")
+
+    @given(st.text())
+    def test_any_text(self, text: str) -> None:
+        assert isinstance(scrub(text), str)
+        assert isinstance(mask(text), str)
+        assert has_password(text) in (True, False)
+
+    @given(st.text(st.sampled_from("ab:/@?&=#;.'\" ")))
+    def test_once_hidden_it_stays_as_it_is(self, text: str) -> None:
+        assert mask(mask(text)) == mask(text)
+        assert scrub(scrub(text)) == scrub(text)
+
+    def test_long_texts_take_no_time(self) -> None:
+        for text in ("a" * 200_000, "a://" * 20_000, "?=" * 100_000, "://?" * 20_000, "x:" * 100_000):
+            scrub(text)
+            mask(text)
+
+
+class TestExpand:
+    def test_variables_are_filled_in(self) -> None:
+        found = expand("rtsp://${USER_1}:${pw}@host/${USER_1}", {"USER_1": "me", "pw": r"a\1${USER_1}b"})
+        assert found == r"rtsp://me:a\1${USER_1}b@host/me"  # a value is never read as a pattern or expanded again
+
+    def test_what_is_no_variable_stays(self) -> None:
+        assert expand("a$b ${} ${1x} $HOME {x}", {}) == "a$b ${} ${1x} $HOME {x}"
+
+    def test_a_missing_one_is_named_and_nothing_else(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            expand("rtsp://admin:secret@${HOST_OF_CAM}/x", {"OTHER": "secret2"})
+        assert str(caught.value) == "the environment variable HOST_OF_CAM is not set; export it before starting"
+        assert caught.value.__suppress_context__
