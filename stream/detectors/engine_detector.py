@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Engine
 from engines.errors import ModelInvalid
-from engines.preprocess import to_batch
+from engines.preprocess import Pixels, to_batch
 from stream.config import DetectorConfig
 from stream.detectors.base import Candidates, Decoding
 from stream.detectors.nms import best_boxes
@@ -34,8 +36,10 @@ class EngineDetector:
     def detect(self, frames: Sequence[Frame]) -> list[Faces]:
         """One Faces per frame, same order, in pixels of the full frame; a frame's answer depends on it alone."""
         found = [Faces()] * len(frames)
+        spec = self._engine.spec
         for part in _parts(frames, self._engine.best_batch):
-            outputs = self._engine.infer(to_batch([frames[number].small for number in part], self._engine.spec))
+            images = [_in_color(frames[number].small, spec.color) for number in part]
+            outputs = self._engine.infer(to_batch(images, spec))
             for row, number in enumerate(part):
                 frame = frames[number]
                 own = {name: values[row] for name, values in outputs.items()}
@@ -66,11 +70,22 @@ def _parts(frames: Sequence[Frame], best_batch: int) -> Iterator[list[int]]:
             yield numbers[start : start + best_batch]
 
 
+def _in_color(small: Pixels, color: str) -> Pixels:
+    """(h, w, 3) BGR, as a frame carries it, in the colours of the network."""
+    match color:
+        case "rgb":
+            return small[..., ::-1]
+        case "luma":
+            return cast(Pixels, cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+        case _:
+            return small
+
+
 def _inside(candidates: Candidates, letterbox: Letterbox) -> NDArray[np.bool_]:
-    """(N,) which are believable: finite, and with some of the box on the picture, not all on the padding beside it."""
+    """(N,) which are believable: finite, and at least a pixel of the box is on the picture, not on its padding."""
     boxes = candidates.boxes
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(candidates.landmarks).all(axis=(1, 2))
-    right, below = letterbox.width_px * letterbox.scale_x, letterbox.height_px * letterbox.scale_y
-    there = (boxes[:, 0] < right) & (boxes[:, 1] < below) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-    believable: NDArray[np.bool_] = finite & there
+    picture = np.array([letterbox.width_px * letterbox.scale_x, letterbox.height_px * letterbox.scale_y], np.float32)
+    seen = np.minimum(boxes[:, 2:], picture) - np.maximum(boxes[:, :2], np.float32(0))
+    believable: NDArray[np.bool_] = finite & (seen[:, 0] >= 1) & (seen[:, 1] >= 1)
     return believable

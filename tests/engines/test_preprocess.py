@@ -150,7 +150,8 @@ class TestAlign:
         assert crop.shape == (SIDE, SIDE)
         assert crop.dtype == np.uint8
         for target in TEMPLATE:
-            assert np.abs(centroid(crop, target) - target).max() < 0.5
+            # where a face is enlarged, its dots grow out of the window that is looked at
+            assert np.abs(centroid(crop, target) - target).max() < (0.15 if scale >= 0.9 else 0.5)
 
     @pytest.mark.parametrize("scale", [2.1, 3.0, 4.0, 6.3, 11.0])
     def test_a_fine_checkerboard_becomes_grey_not_stripes(self, scale: float) -> None:
