@@ -119,6 +119,9 @@ class Reader(ABC):
 
     def steps(self) -> Steps:
         """From a fresh connection until `over`. After trouble, `lost` and then this again."""
+        if self._first_look:
+            yield from self._tend()
+            self._idle.restart()  # reaching Redis is not idleness
         while not self.over:
             if self._monotonic() >= self._tend_at:
                 yield from self._tend()

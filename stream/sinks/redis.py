@@ -131,7 +131,7 @@ class RedisSink:
             self._redis.xadd(PROBE, {"probe": ""}, nomkstream=True)
             self._say_again()
         except redis.RedisError as error:
-            if "syntax error" in str(error) or "wrong number of arguments" in str(error):  # NOMKSTREAM is unknown
+            if "Invalid stream ID" in str(error) or "unknown command" in str(error):  # it takes NOMKSTREAM for an id
                 raise SinkRefused(f"{self.name}: this Redis is too old; 6.2 or newer is needed") from None
             raise sentence(error, self.name) from None
         finally:

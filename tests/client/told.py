@@ -77,11 +77,15 @@ class Program:
         self._thread = threading.Thread(target=self._run, args=(events,), name="program")
         self._thread.start()
 
-    def wait_for(self, count: int) -> list[AnyEvent]:
-        """What it has read once that is so much, or when it takes too long."""
+    def wait_for(self, count: int, camera_id: str | None = None, limit_s: float = LIMIT_S) -> list[AnyEvent]:
+        """What it has read (of one camera) once that is so much, or when it takes too long."""
+
+        def read() -> list[AnyEvent]:
+            return [event for event in self.events if camera_id in (None, event.camera_id)]
+
         with self._changed:
-            self._changed.wait_for(lambda: len(self.events) >= count or self.error, LIMIT_S)
-            return list(self.events)
+            self._changed.wait_for(lambda: len(read()) >= count or self.error, limit_s)
+            return read()
 
     def stop(self) -> None:
         self._stop.set()

@@ -129,8 +129,6 @@ def test_a_lost_connection_is_not_renewed_behind_our_back(own_server: RedisServe
     batch = accepted(samples(6))
     sink.open()
     sink.send(batch[:4])
-    with own_server.client() as client:
-        client.xtrim(stream_key("cam1"), maxlen=0)
     own_server.kill()
     own_server.forget()
     own_server.start()
