@@ -6,8 +6,8 @@ emotion must prove itself before it is told. One `Aggregator` per camera; three 
 - **Evidence.** A sample stands for the time since the sample before it (at most `max_dt_s`), weighs as much as its
   crop's quality and fades with `half_life_s`. The fading is integrated over the time that the sample stands for, so
   every analysis rate approaches one answer of continuous time: 30 frames a second are not six times surer than 5.
-- **Emotion.** `uncertain` until there is enough evidence and one label has enough of it; then the leading label, once
-  it has led by `margin` for `hold_s`. The way back asks for more than the way there (hysteresis).
+- **Emotion.** `uncertain` while there is too little evidence, or no label stands out. Another emotion is told once it
+  has led the present one by `margin` for `hold_s`; so what has been told is not taken back for a trifle.
 - **Events.** `emotion.changed` with the frame that proved it, `emotion.sample` at the first moment at or after each
   multiple of `sample_s` since the track began, `track.ended` with the summary of its life.
 """
@@ -70,39 +70,39 @@ def _integral(stands_s: float, half_life_s: float) -> float:
 
 @dataclass(slots=True, eq=False)
 class Steady:
-    """The emotion that is told of a face: a state that changes only when another has led for long enough."""
+    """The emotion that is told of a face: it changes only when another has led it for long enough.
+
+    `uncertain` takes part like a label whose probability is always `min_confidence`.
+    """
 
     labels: tuple[str, ...]
     emotion: str = UNCERTAIN
-    _rival: str = UNCERTAIN  # what leads now; `emotion` itself when nothing else does
-    _rival_since_s: float = 0.0
+    _leader: str = UNCERTAIN  # `emotion` itself when nothing else leads it by enough
+    _leader_since_s: float = 0.0
 
     def consider(self, evidence: Evidence, config: AggregateConfig) -> str | None:
-        """Take the evidence as of its last sample. Comes back with the emotion before if it has changed, else None."""
-        leader = self._leader(evidence, config)
-        if leader != self._rival:
-            self._rival, self._rival_since_s = leader, evidence.seen_s
-        if leader == self.emotion or evidence.seen_s - self._rival_since_s < config.hold_s - ROUNDING_S:
+        """Take the evidence as of its last sample. Comes back with the emotion before if it has changed, else None.
+
+        Doubt must last a half-life longer than another emotion: so long the evidence is split whenever a face goes from
+        one emotion to another, and nobody wants to be told `uncertain` in between.
+        """
+        leader = self._find_leader(evidence, config)
+        if leader != self._leader:
+            self._leader, self._leader_since_s = leader, evidence.seen_s
+        hold_s = config.hold_s + (config.half_life_s if leader == UNCERTAIN else 0.0)
+        if leader == self.emotion or evidence.seen_s - self._leader_since_s < hold_s - ROUNDING_S:
             return None
         before, self.emotion = self.emotion, leader
         return before
 
-    def _leader(self, evidence: Evidence, config: AggregateConfig) -> str:
-        """What the evidence speaks for; the present emotion if nothing leads it by enough.
-
-        The band around `min_confidence` is `margin` wide: as probability moves from one label to another their
-        difference changes by twice as much as either.
-        """
-        chances = evidence.probabilities
-        best = chances.index(max(chances))
-        told = self.emotion != UNCERTAIN
-        enough_s = config.min_evidence_s * (THIN_AGAIN if told else 1.0)
-        enough = config.min_confidence + config.margin * (-0.5 if told else 0.5)
-        if evidence.weight_s < enough_s or chances[best] < enough:
+    def _find_leader(self, evidence: Evidence, config: AggregateConfig) -> str:
+        enough_s = config.min_evidence_s * (1.0 if self.emotion == UNCERTAIN else THIN_AGAIN)
+        if evidence.weight_s < enough_s:
             return UNCERTAIN
-        if told and chances[best] - chances[self.labels.index(self.emotion)] < config.margin:
-            return self.emotion
-        return self.labels[best]
+        chances = dict(zip(self.labels, evidence.probabilities, strict=True))
+        chances[UNCERTAIN] = config.min_confidence
+        best = max(chances, key=chances.__getitem__)  # the first of equals
+        return best if chances[best] - chances[self.emotion] >= config.margin else self.emotion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +113,10 @@ class _Sight:
     box: NDArray[np.float32]  # (4,) x1 y1 x2 y2, pixels of the frame
     frame_size_px: tuple[int, int]  # width, height
     probabilities: list[float]  # one per label
-    quality: float
+    quality: float  # 0..1; 0 was not read
+
+    def is_used(self, config: AggregateConfig) -> bool:
+        return self.quality > 0.0 and self.quality >= config.min_quality
 
 
 class _Track:
@@ -124,16 +127,16 @@ class _Track:
         self.track_id = track_id
         self.steady = Steady(labels)
         self.evidence = Evidence([1.0 / len(labels)] * len(labels), first.quality, first.media_time_s)
-        self.samples_due = 0  # points of the sample grid that have gone by
         self._started_s = first.media_time_s
+        self._samples = 0  # points of the sample grid that have gone by
         self._last = first
         self._seconds = dict.fromkeys((*labels, UNCERTAIN), 0.0)  # emotion -> time told, from first to last sight
         self._frames_seen = 1
-        self._frames_used = int(first.quality >= config.min_quality)
+        self._frames_used = int(first.is_used(config))
 
     def see(self, sight: _Sight, config: AggregateConfig) -> str | None:
         """The emotion before if this sight has changed it, else None. The time up to it still had the one before."""
-        used = sight.quality >= config.min_quality
+        used = sight.is_used(config)
         self._seconds[self.steady.emotion] += sight.media_time_s - self._last.media_time_s
         self._frames_seen += 1
         self._frames_used += used
@@ -141,11 +144,12 @@ class _Track:
         self.evidence.add(sight.media_time_s, sight.probabilities, sight.quality if used else 0.0, config)
         return self.steady.consider(self.evidence, config)
 
-    def sample_is_due(self, now_s: float, sample_s: float) -> bool:
-        """Whether a point of the grid has gone by since the last time this was asked. Points missed come but once."""
-        due = int((now_s - self._started_s + ROUNDING_S) / sample_s)
-        is_due, self.samples_due = due > self.samples_due, max(due, self.samples_due)
-        return is_due
+    def take_sample(self, now_s: float, sample_s: float) -> bool:
+        """Whether a point of the sample grid has gone by since the last call; of several, only the last one counts."""
+        passed = int((now_s - self._started_s + ROUNDING_S) / sample_s)
+        due = passed > self._samples
+        self._samples = max(passed, self._samples)  # a tick may be ahead of the frame after it
+        return due
 
     def box(self) -> tuple[float, float, float, float]:
         """x1 y1 x2 y2 of the last sight as fractions of its frame."""
@@ -227,7 +231,7 @@ class Aggregator:
     def _emotions(self, moment: Moment, previous: Mapping[int, str]) -> Iterator[Event]:
         for track_id, track in sorted(self._tracks.items()):
             changed = track_id in previous
-            due = self._config.sample_s is not None and track.sample_is_due(moment.media_time_s, self._config.sample_s)
+            due = self._config.sample_s is not None and track.take_sample(moment.media_time_s, self._config.sample_s)
             if changed or due:
                 said = {**_stamp(moment), **track.state(moment.media_time_s, self._config)}
                 if changed:

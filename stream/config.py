@@ -97,12 +97,12 @@ class AggregateConfig(Section):
     """One steady emotion per track out of noisy answers; everything in seconds."""
 
     half_life_s: Positive = 0.6  # after this long a sample counts half
-    max_dt_s: Positive = 0.25  # the longest time that one sample may stand for
+    max_dt_s: Positive = 0.4  # the longest time that one sample may stand for: one missed frame at 5 Hz
     min_quality: Fraction = 0.05  # a crop below this is seen, but not used
-    hold_s: float = Field(default=0.4, ge=0)  # a new emotion must lead this long
+    hold_s: float = Field(default=0.4, ge=0)  # a new emotion must lead this long; `uncertain` a half-life longer
     margin: Fraction = 0.1  # by how much, in probability, it must lead the present one
-    min_confidence: Fraction = 0.35  # below this the emotion is `uncertain`
-    min_evidence_s: Positive = 0.3  # seconds of full-quality evidence for full confidence
+    min_confidence: Fraction = 0.3  # `uncertain` takes part as a label that always has this probability
+    min_evidence_s: Positive = 0.3  # seconds of full-quality evidence to tell an emotion, with full confidence
     sample_s: Positive | None = 1.0  # interval of emotion.sample; None: no samples
 
 
@@ -119,6 +119,7 @@ class OutboxConfig(Section):
     """Events between their acceptance and their acknowledgement by every sink."""
 
     max_events: int = Field(default=200_000, ge=1_000)
+    retain_s: float = Field(default=60.0, ge=0)  # kept after a sink has them: a Redis may lose its last seconds
 
 
 class RunConfig(Section):

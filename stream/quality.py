@@ -1,7 +1,10 @@
-"""How much a face crop deserves to be believed: 0..1 from its size, sharpness, detector score and turn of the head.
+"""How much a face crop deserves to be believed: 0..1 from its size, sharpness, detection and the turn of the head.
 
-Each factor is smooth and near 1 for a good face, so that their product says how much of a good frame this one is worth:
-one thing badly wrong is enough to spoil a crop. Smooth, because a threshold would make faces near it flicker.
+Each factor is smooth and near 1 for a good face, so that the product says how much of a good frame this one is worth:
+one thing badly wrong spoils a crop. Smooth, because a threshold would make faces near it flicker.
+
+The constants follow the share of right answers of a MobileNetV1 trained on FER-2013, on its held-out images, blurred,
+shrunk and enlarged again, or moved: a crop is worth what is left of the accuracy above chance (20 %).
 """
 
 from __future__ import annotations
@@ -14,38 +17,35 @@ from numpy.typing import NDArray
 
 from engines.preprocess import Pixels
 
-# The box width at which a face is worth half; the network's 48 pixel crop shows a face about 38 pixels wide.
-HALF_WIDTH_PX = 14.0
-# The sharpness at which a face is worth half.
-HALF_SHARPNESS = 0.015
-# The detector's score at which a face is worth half, and how fast that changes.
-HALF_SCORE = 0.55
-SCORE_STEP = 0.06
-# How far the tip of the nose stands out from the plane of the eyes, in distances between the eyes.
+# Sharpness that is worth 63 %. Right answers by sharpness: 23 % at 0.006, 36 % at 0.02, 41 % at 0.05, 51 % at 0.1,
+# and 54 to 58 % from 0.13 on; untouched images have 0.22.
+SHARP_ENOUGH = 0.05
+# Box width worth 63 %. The crop shows a face 38 pixels wide; shrunk to 29 pixels it lost 1 % of right answers, 10 %
+# at 19, 23 % at 13 and 52 % at 6, of which sharpness already accounts for about half.
+WIDE_ENOUGH_PX = 14.0
+# How far the tip of the nose stands out from the plane of the eyes, in distances between the eyes: about 35 of 63 mm.
 NOSE_DEPTH = 0.55
 
 
 def quality(crop: Pixels, landmarks: NDArray[np.float32], box: NDArray[np.float32], score: float) -> float:
-    """0..1 for one face: `crop` is its aligned (H, W) uint8 luma, full range; `landmarks` (5, 2) and `box` (4,)
-    x1 y1 x2 y2 are in pixels of the full frame, and `score` is the detector's.
+    """0..1 for one face: `crop` is its aligned (H, W) uint8 luma in full range, `landmarks` (5, 2) and `box` (4,)
+    x1 y1 x2 y2 are in pixels of the full frame, `score` is the detector's.
+
+    The score goes in as it is: right answers fell in step with YuNet's, from 66 % above 0.9 to 59 % at 0.87 and about
+    53 % below 0.85. What a detector doubts may be covered, cut off, or no face.
     """
     width_px = float(box[2] - box[0])
-    return size_factor(width_px) * sharpness_factor(sharpness(crop)) * score_factor(score) * turn_factor(landmarks)
+    return size_factor(width_px) * sharpness_factor(sharpness(crop)) * turn_factor(landmarks) * score
 
 
 def size_factor(width_px: float) -> float:
-    """1 for a large face, 0.5 at HALF_WIDTH_PX: a small one is enlarged to the crop, and shows less than a crop can."""
-    return _rise(width_px, HALF_WIDTH_PX)
+    """Near 1 from 30 pixels on. A smaller face is enlarged to the crop, and its landmarks tremble more."""
+    return -math.expm1(-((width_px / WIDE_ENOUGH_PX) ** 2))
 
 
 def sharpness_factor(value: float) -> float:
-    """1 for a sharp crop, 0.5 at HALF_SHARPNESS: out of focus, moving or hard compressed faces lose the wrinkles."""
-    return _rise(value, HALF_SHARPNESS)
-
-
-def score_factor(score: float) -> float:
-    """1 for a sure detection, 0.5 at HALF_SCORE: what the detector doubts may be covered, cut off, or no face."""
-    return 1.0 / (1.0 + math.exp((HALF_SCORE - score) / SCORE_STEP))
+    """Near 1 for a sharp crop, 0 for one without any detail: out of focus, moving, or compressed too hard."""
+    return -math.expm1(-value / SHARP_ENOUGH)
 
 
 def turn_factor(landmarks: NDArray[np.float32]) -> float:
@@ -53,7 +53,9 @@ def turn_factor(landmarks: NDArray[np.float32]) -> float:
 
     The tip of the nose lies NOSE_DEPTH in front of the middle between the eyes. A head turned by an angle shows the
     distance of the eyes times its cosine, and the nose that depth times its sine to the side, along the line of the
-    eyes; so their ratio is the tangent, however the head is rolled.
+    eyes; so their ratio is the tangent, however the head is rolled. On FER-2013 right answers fell from 68 % below a
+    ratio of 0.1 to 53 % above 0.3; this falls further, because our crops are framed by landmarks that a turned head
+    moves, and those images were not.
     """
     (left_x, left_y), (right_x, right_y), (nose_x, nose_y) = landmarks[:3].tolist()
     eyes_x, eyes_y = right_x - left_x, right_y - left_y
@@ -64,15 +66,23 @@ def turn_factor(landmarks: NDArray[np.float32]) -> float:
 
 
 def sharpness(crop: Pixels) -> float:
-    """Variance of the Laplacian over the variance of the (H, W) uint8 crop; 0 for one flat colour.
+    """How much fine detail the (H, W) uint8 crop has for its contrast, in the worse direction; 0 for a flat colour.
 
-    The ratio does not change when a picture gets brighter or richer in contrast, only its fine detail counts.
+    Mean square of the second differences over the variance, a ratio that does not change when a picture gets brighter
+    or richer in contrast. Averaging 3 x 3 pixels first, and looking two pixels far, leaves out the noise of the camera,
+    which would pass for detail; a blur of half a pixel took nothing from the network's answers. The harmonic mean of
+    both directions is ruled by the smaller one, so a face that moved in one direction counts as blurred. Explains half
+    as much again of the probability that the network gave to the right label as the usual variance of the Laplacian
+    (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative study", ICPR 2000).
     """
-    contrast = float(cv2.meanStdDev(crop)[1][0, 0])
-    detail = float(cv2.meanStdDev(cv2.Laplacian(crop, cv2.CV_16S))[1][0, 0])
-    return (detail / contrast) ** 2 if contrast > 0.0 else 0.0
+    contrast = cv2.meanStdDev(crop)[1].item() ** 2
+    smooth = cv2.blur(crop, (3, 3)).astype(np.int16)
+    across = _energy(smooth[:, 4:] + smooth[:, :-4] - 2 * smooth[:, 2:-2])
+    down = _energy(smooth[4:] + smooth[:-4] - 2 * smooth[2:-2])
+    both = across + down
+    return 2.0 * across * down / (both * contrast) if both * contrast > 0.0 else 0.0
 
 
-def _rise(value: float, half: float) -> float:
-    """0 at 0, 0.5 at `half`, towards 1 beyond: a Hill curve of the second order."""
-    return value * value / (value * value + half * half)
+def _energy(differences: NDArray[np.int16]) -> float:
+    """Mean square."""
+    return cv2.norm(differences, cv2.NORM_L2SQR) / differences.size
