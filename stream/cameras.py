@@ -21,7 +21,7 @@ from stream.backoff import Backoff
 from stream.config import CameraConfig
 from stream.errors import Closed, SourceError, SourceInvalid, SourceRefused
 from stream.handover import Inputs
-from stream.records import CameraEnded, CameraState, ClockSource, Tick
+from stream.records import CameraEnded, CameraState, ClockSource, Frame, Tick
 from stream.sources.base import Source, StreamInfo
 from stream.sources.timeline import Timeline
 
@@ -113,12 +113,10 @@ class Camera:
 
     def _connect_once(self) -> bool:
         """One connection from `connecting` to its end. True: try again."""
-        self._tell("connecting")
+        self._inputs.put(CameraState(*self._moment(self._now_s()), state="connecting"))
         source = self._make_source(self._session, self._timeline)
         try:
-            info = source.open()
-            self._tell("live", info)
-            self._read(source, info)
+            self._read(source, source.open())
         except SourceError as error:
             return self._lost(error)
         finally:
@@ -131,14 +129,16 @@ class Camera:
         return False
 
     def _read(self, source: Source, info: StreamInfo) -> None:
+        """Hand on the frames; `live` stands before the first of them, and before the first after a stall."""
+        told = False
         for frame in source.frames():
             if self._stop.is_set() or self._quarantined:
                 return
             self._backoff.reset()
             self._last_frame = (frame.media_time_s, self._clocks.monotonic())
-            if self._stalled:
-                self._stalled = False
-                self._tell("live", info)
+            if self._stalled or not told:
+                self._stalled, told = False, True
+                self._tell_live(frame, info)
             self._inputs.put(frame)
 
     def _lost(self, error: SourceError) -> bool:
@@ -160,15 +160,15 @@ class Camera:
         self.failed = reason
         self._end("failed", reason)
 
-    def _tell(self, state: Literal["connecting", "live"], info: StreamInfo | None = None) -> None:
-        moment = self._moment(self._now_s())
-        if info is None:
-            self._inputs.put(CameraState(*moment, state=state))
-            return
+    def _tell_live(self, frame: Frame, info: StreamInfo) -> None:
         self._inputs.put(
             CameraState(
-                *moment,
-                state=state,
+                frame.camera_id,
+                frame.session,
+                frame.media_time_s,
+                frame.captured_at,
+                frame.clock_source,
+                state="live",
                 width_px=info.width_px,
                 height_px=info.height_px,
                 analyse_hz=self._settings.analyse_hz,

@@ -121,7 +121,10 @@ class TimeRange(BaseModel):
 
 
 class Gap(Event):
-    """Events were given up, or the stream jumped: it stands in the place of what it names."""
+    """Events were given up, or the stream jumped: it stands in the place of what it names.
+
+    A gap of events carries the last seq that it names: every seq is delivered, or named by exactly one gap.
+    """
 
     type: Literal["gap"] = "gap"
     reason: Literal["stream_jumped", "outbox_full", "trimmed"]

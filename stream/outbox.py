@@ -27,7 +27,6 @@ from stream.sinks.entries import utc_now
 
 log = logging.getLogger(__name__)
 
-RETAIN_S: Final = 60.0  # how long an event is kept after a sink's acknowledgement: a Redis may lose its last seconds
 SHED_SHARE: Final = 16  # a full line sheds this part of itself at once, so that shedding costs little per event
 LEVELS: Final = {"emotion.sample": 0, "emotion.changed": 1}  # who is given up first; everything else is lifecycle
 LIFECYCLE: Final = 2
@@ -79,13 +78,12 @@ class MemoryOutbox:
         sinks: Iterable[str],
         *,
         lossless: bool = False,
-        retain_s: float = RETAIN_S,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._max_events = config.max_events
         self._lossless = lossless
-        self._lines = {sink: _Line(sink, config.max_events, retain_s, monotonic) for sink in sinks}
+        self._lines = {sink: _Line(sink, config.max_events, config.retain_s, monotonic) for sink in sinks}
         self._next_seq: Counter[tuple[str, str]] = Counter()  # by camera and session
         self._wall = wall
 

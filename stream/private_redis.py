@@ -1,9 +1,9 @@
 """A Redis of our own for whoever has none: a child process that keeps its data and ends with its parent.
 
 It listens on 127.0.0.1 without a password, because its URL is printed for people to copy into redis-cli, and no
-password is ever printed. So other users of this machine can read the events (no pictures are among them), and that is
-all they can do to this user: the commands by which a Redis writes other files or loads code do not exist in it. Who
-shares a machine with people that must not read along gives a Redis with a password by `--redis`.
+password is ever printed. So other users of this machine can read the events (no pictures are among them) and delete or
+forge them; more they cannot do to this user: the commands by which a Redis writes other files or loads code do not
+exist in it. Who shares a machine with people that must not do so gives a Redis with a password by `--redis`.
 
 Its data stay in the user's state folder (append-only file); a second private Redis at the same time gets a folder of
 its own. Where it can be reached is written to `private-redis.json` in the user's runtime folder, where `find` looks.

@@ -82,7 +82,7 @@ def test_only_the_beginning_can_be_acknowledged() -> None:
 
 def test_rewinding_brings_back_what_is_retained() -> None:
     clock = Seconds()
-    outbox = MemoryOutbox(OutboxConfig(), ["sink"], retain_s=60.0, monotonic=clock)
+    outbox = MemoryOutbox(OutboxConfig(retain_s=60.0), ["sink"], monotonic=clock)
     outbox.append(samples(2))
     deliver(outbox)
     clock.now = 50.0

@@ -1,0 +1,73 @@
+"""Live cameras through the whole worker: what is lost comes back, in one session, and its neighbour notices nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stream import subscribe
+from tests.cli.conftest import World, events_of, process
+from tests.redis_server import RedisServer
+from tests.rtsp_server import Behaviour, RtspServer
+
+pytestmark = pytest.mark.redis
+
+
+def read_until(child: subprocess.Popen[str], *words: str) -> None:
+    """Read what the worker prints until each of `words` has come, in this order."""
+    assert child.stdout is not None
+    wanted = list(words)
+    for line in child.stdout:
+        if all(part in line for part in wanted[0].split()):
+            wanted.pop(0)
+            if not wanted:
+                return
+    raise AssertionError(f"the worker ended before it said {wanted[0]!r}")
+
+
+def test_a_camera_that_is_cut_comes_back(world: World, server: RedisServer, tmp_path: Path) -> None:
+    out = tmp_path / "events.jsonl"
+    playing = Behaviour(path=world.moody, speed=1.0, loop=True)
+    with RtspServer({"lost": playing, "steady": playing}) as rtsp:
+        sources = [f"{name}={rtsp.url(name)}" for name in ("lost", "steady")]
+        options = ("--config", world.config, "--redis", server.url, "--out", out)
+        with process("run", *sources, *options) as child:
+            read_until(child, "lost arrived")
+            rtsp.set("lost", Behaviour(kind="refuse"))
+            read_until(child, "lost left", "lost offline")
+            rtsp.set("lost", playing)
+            read_until(child, "lost live")
+            child.send_signal(signal.SIGTERM)
+            child.communicate(timeout=20)
+        assert child.returncode == 0
+    events = events_of(out)
+    lost = [event for event in events if event.camera_id == "lost"]
+    assert len({event.session for event in lost}) == 1
+    assert [event.seq for event in lost] == list(range(len(lost)))
+    assert all(event.clock_source == "arrival" and event.captured_at is not None for event in lost)
+    times = [event.media_time_s for event in lost]
+    assert times == sorted(times)
+    steady = [event.status for event in events if event.type == "camera.status" and event.camera_id == "steady"]
+    assert steady == ["connecting", "live", "ended"]
+    read = list(subscribe(server.url, cameras=["lost"], from_="start", idle_s=0.5))
+    assert [event.to_json() for event in read] == [event.to_json() for event in lost]
+
+
+def test_a_camera_that_falls_silent_is_stalled_and_its_tracks_end(
+    world: World, server: RedisServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "events.jsonl"
+    playing = Behaviour(path=world.moody, speed=1.0)
+    with RtspServer({"cam": playing}) as rtsp:
+        options = ("--config", world.config, "--redis", server.url, "--out", out)
+        with process("run", f"cam={rtsp.url('cam')}", *options) as child:
+            read_until(child, "cam arrived")
+            rtsp.set("cam", Behaviour(path=world.moody, kind="stall"))
+            read_until(child, "cam stalled", "cam left", "cam offline")
+            child.send_signal(signal.SIGTERM)
+            child.communicate(timeout=20)
+    statuses = [event.status for event in events_of(out) if event.type == "camera.status"]
+    assert statuses[:4] == ["connecting", "live", "stalled", "offline"]

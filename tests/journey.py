@@ -1,0 +1,64 @@
+"""A video through the real stages in one thread, with frames left out on request: for tests of the whole path."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from engines.load import load_engine
+from stream.aggregate import Aggregator
+from stream.classify import Classifier
+from stream.config import CameraConfig, Config, SourceConfig
+from stream.detectors import make_detector
+from stream.events import EmotionChanged, Event, TrackEnded
+from stream.launch import find_models
+from stream.pipeline import Parts, Pipeline, Trouble
+from stream.records import CameraEnded
+from stream.sources import SmallSize, Timeline, make_source
+from stream.tracking import Tracker
+
+
+def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0, config: Config | None = None) -> list[Event]:
+    """Every event of a recording; of the chosen frames a share of `left_out` never reaches the analysis."""
+    config = config or Config()
+    models = find_models(config)
+    face, emotion = load_engine(models.face), load_engine(models.emotion)
+    classifier = Classifier(config.emotion, emotion)
+    troubles: list[Trouble] = []
+    parts = Parts(
+        detector=make_detector(config.detector, face),
+        classifier=classifier,
+        new_tracker=lambda: Tracker(config.tracking),
+        new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
+        best_batch=face.best_batch,
+        models={},
+        engines={},
+    )
+    pipeline = Pipeline(parts, troubles.append)
+    camera = CameraConfig(name="clip", source=str(clip), settings=SourceConfig(analyse_hz=analyse_hz))
+    source = make_source(camera, "s", Timeline(analyse_hz, 2.0), SmallSize(config.detector.input_px, face.spec.stride))
+    dice = random.Random(seed)
+    events: list[Event] = []
+    source.open()
+    for frame in source.frames():
+        last = replace(frame.moment())
+        if dice.random() >= left_out:
+            events += pipeline.step([frame])
+    source.close()
+    events += pipeline.step([CameraEnded(**{name: getattr(last, name) for name in last.__slots__}, state="ended")])
+    for engine in (face, emotion):
+        engine.close()
+    assert not troubles, troubles
+    return events
+
+
+def changes(events: list[Event]) -> list[tuple[int, str, float]]:
+    """(track, emotion, media time) of every change, by track."""
+    told = [(e.track_id, e.emotion, e.media_time_s) for e in events if isinstance(e, EmotionChanged)]
+    return sorted(told, key=lambda change: (change[0], change[2]))
+
+
+def shares(events: list[Event]) -> dict[int, dict[str, float]]:
+    """Track -> share of its time per emotion."""
+    return {event.track_id: event.shares for event in events if isinstance(event, TrackEnded)}
