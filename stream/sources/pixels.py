@@ -46,6 +46,7 @@ class Converter:
         """The padded BGR image, content at the top left, and how it was made."""
         letterbox, content, (width, height) = self._size.letterbox(*upright_size(frame))
         stored = content[::-1] if turns % 2 else content
+        # fast bilinear: 0.9 ms from 1080p against 1.1 (area) and 1.5 (bilinear), and YuNet finds the same faces in all
         bgr = self._shrink.reformat(
             frame, *stored, format="bgr24", interpolation=Interpolation.FAST_BILINEAR, threads=1
         )

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from fractions import Fraction
 from typing import Literal
 
 import av
@@ -29,10 +28,13 @@ from stream.sources.pixels import Converter, upright_size
 av.logging.set_level(None)
 
 SLICE_THREADS_FROM_PX = 1080  # live pictures higher than this are decoded on several threads, without added delay
+END_SLACK_S = 1.0  # a recording may be this much shorter than the server says
 BLIND_READ_TIMEOUTS = 2.0  # a live stream may send packets without a picture for this many read timeouts
 
 # Formats without timestamps: FFmpeg makes them up from a rate that it assumes. Of a live camera only arrival is true.
 TIMELESS_FORMATS = frozenset(["mpjpeg", "mjpeg", "h264", "hevc", "m4v"])
+
+PLAYLIST_FORMATS = frozenset(["hls", "dash"])
 
 # What FFmpeg's decoder leaves out at each effort, and under which name the frames are counted.
 DECODED: dict[Effort, Literal["DEFAULT", "NONREF", "NONKEY"]] = {
@@ -102,15 +104,16 @@ class VideoSource:
         self._decoded: Generator[Picture, None, None] | None = None
         self._pictures: Iterator[Picture] = iter(())
         self._lag: LagWatch | None = None
-        self._finite = not self.live  # whether an end of the stream is its proper end
+        self._end_s = 0.0  # an end of the stream before this much of it was seen means that it broke off
+        self._seen_s = 0.0  # from the first PTS of this connection to the last
         self._timeless = False  # whether its timestamps are made up
         self._stopped = False
 
     def open(self) -> StreamInfo:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
         container = self._container = self._connect(self.target())
-        self._finite = self._finite or (container.duration or 0) > 0
-        self._lag = LagWatch() if self.paced and not self._finite else None
+        self._end_s = self._proper_end_s(container)
+        self._lag = LagWatch() if self.paced and math.isinf(self._end_s) else None
         self._timeless = self.live and container.format.name in TIMELESS_FORMATS
         stream = self._video_stream(container)
         self.context.timeline.expect(1 / rate if (rate := float(stream.average_rate or 0)) > 0 else 0.0)
@@ -126,7 +129,7 @@ class VideoSource:
         context, wait = self.context, self.context.wait
         pacer = Pacer(wait, context.monotonic) if self.settings.realtime and not self.live else None
         for picture in self._pictures:
-            pts_s = None if self._timeless else _seconds(picture.frame.pts, picture.frame.time_base)
+            pts_s: float | None = None if self._timeless else picture.frame.time
             stamp = context.timeline.stamp(pts_s, picture.arrived_s)
             if not stamp.chosen:
                 continue
@@ -165,7 +168,7 @@ class VideoSource:
         except av.error.FFmpegError as error:
             late = self.context.monotonic() - asked_s >= limit_s
             raise self._late() if late else self._turned(error) from None
-        except UnicodeError:
+        except UnicodeError:  # half of a surrogate pair
             raise self.error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
         if self.context.monotonic() - asked_s >= limit_s:
             container.close()
@@ -187,26 +190,40 @@ class VideoSource:
         stream.thread_type = "SLICE" if many else "NONE"
         return stream
 
+    def _proper_end_s(self, container: InputContainer) -> float:
+        """How much there must have been of it when it ends properly; infinite for a camera, which never ends."""
+        if not self.live:
+            return 0.0
+        duration_s = (container.duration or 0) / av.time_base
+        if self.paced:
+            return duration_s - END_SLACK_S if duration_s > 0 else math.inf
+        # HTTP itself reports a file that is cut short. A playlist has a size, whatever it lists.
+        sized = container.format.name not in PLAYLIST_FORMATS and container.size > 0
+        return 0.0 if duration_s > 0 or sized else math.inf
+
     def _decode(self, container: InputContainer, stream: VideoStream) -> Generator[Picture, None, None]:
         """Every picture that the stream gives. Packets that cannot be decoded are counted and skipped."""
         wall = self.context.wall
         blind_s = self.settings.read_timeout_s * BLIND_READ_TIMEOUTS if self.live else math.inf
-        seen_s = self.context.monotonic()
+        alive_s = self.context.monotonic()
+        first_s: float | None = None
         try:
             for packet, arrived_s in self._packets(container, stream):
                 arrived_at, effort = wall(), self._effort(packet, arrived_s)
                 frames = self._frames_of(packet, effort)
                 if frames or effort is not Effort.ALL:
-                    seen_s = arrived_s
+                    alive_s = arrived_s
                 for frame in frames:
+                    first_s = frame.time if first_s is None else first_s
+                    self._seen_s = (frame.time or 0.0) - (first_s or 0.0)
                     yield Picture(frame, arrived_s, arrived_at)
-                if arrived_s - seen_s > blind_s:
+                if arrived_s - alive_s > blind_s:
                     raise self.error(SourceTimeout, f"sent no decodable picture for {blind_s:g} s")
                 if self._stop():
                     return
         except av.error.FFmpegError as error:
             raise self._turned(error) from None
-        if not self._finite:
+        if self._seen_s < self._end_s:
             raise self.error(SourceError, "the stream was closed by the other side")
 
     def _packets(
@@ -239,11 +256,10 @@ class VideoSource:
         return frames
 
     def _effort(self, packet: av.Packet[VideoStream], arrived_s: float) -> Effort:
-        """How much to decode, told to the decoder. A recording is decoded whole, and so is what has no timestamps."""
-        decode_s = _seconds(packet.dts, packet.time_base)
-        if self._lag is None or self._timeless or decode_s is None:
+        """How much to decode, told to the decoder. A recording is decoded whole."""
+        if self._lag is None or packet.dts is None:
             return Effort.ALL
-        effort = self._lag.update(decode_s, arrived_s, packet.is_keyframe)
+        effort = self._lag.update(float(packet.dts * packet.time_base), arrived_s, packet.is_keyframe)
         if effort is not Effort.NONE:
             packet.stream.codec_context.skip_frame = DECODED[effort]
         return effort
@@ -275,7 +291,3 @@ class VideoSource:
             if isinstance(error, theirs):
                 return self.error(ours, words)
         return self.error(SourceError, f"it cannot be read ({error.strerror})")
-
-
-def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:
-    return None if ticks is None or time_base is None else float(ticks * time_base)

@@ -63,14 +63,24 @@ class TestAnswers:
 
     def test_half_a_file_broke_off(self, server: Server, matroska_clip: Path) -> None:
         frames, error = read(server.url(f"short/{matroska_clip.name}"))
-        assert frames
-        assert error is None or type(error) is SourceError
+        assert 0 < len(frames) < 50
+        assert type(error) is SourceError
+
+    def test_a_whole_file_without_a_duration_ends(self, server: Server, tmp_path: Path) -> None:
+        clips.make_clip(tmp_path / "face.ts")
+        with serving(tmp_path) as other:
+            frames, error = read(other.url("face.ts"))
+        assert (len(frames), error) == (50, None)
 
     def test_passwords_are_not_told(self, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
         _, error = read(server.url("error/401?token=t0psecret", login="admin:hunter2@"))
         output = capfd.readouterr()
         for secret in ("admin", "hunter2", "t0psecret"):
             assert secret not in f"{error} {error!r} {output.out} {output.err}"
+
+    def test_an_address_that_cannot_be_sent(self, server: Server) -> None:
+        _, error = read(server.url("face.mkv") + "\ud800")
+        assert isinstance(error, SourceInvalid)
 
     def test_a_host_that_is_not_there(self) -> None:
         _, error = read("http://camera.invalid/stream")

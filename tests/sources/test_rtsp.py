@@ -90,6 +90,12 @@ class TestEnds:
             frames, error = read(source)
         assert (len(frames), error) == (50, None)
 
+    def test_a_recording_that_is_cut_broke_off(self, server: RtspServer, camera: Path) -> None:
+        with connected(behave(server, camera, "cut", after=20, recording=True)) as source:
+            frames, error = read(source)
+        assert len(frames) >= 18
+        assert type(error) is SourceError
+
     def test_a_cut_connection(self, server: RtspServer, camera: Path) -> None:
         with connected(behave(server, camera, "cut", after=20)) as source:
             frames, error = read(source)
