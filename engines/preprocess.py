@@ -33,8 +33,8 @@ def to_batch(images: Sequence[Pixels], spec: ModelSpec) -> Batch:
     shift = [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)]
     plain = all(shift_c == 0.0 for shift_c in shift) and all(abs(scale_c - 1.0) < 1e-12 for scale_c in scale)
     for image, planes in zip(images, batch, strict=True):
-        # splitting bytes first, then converting whole planes: 0.48 ms for 640x384 BGR where numpy's own transposed
-        # assignment takes 0.72, and blobFromImage 0.94
+        # splitting bytes first, then converting whole planes: 0.21 ms for 640x384 BGR where numpy's own transposed
+        # assignment takes 0.35, and blobFromImage 0.46
         channels = [image] if image.ndim == 2 else cv2.split(image)
         for channel, plane, scale_c, shift_c in zip(channels, planes, scale, shift, strict=True):
             if plain:  # the network takes 0..255 (YuNet)

@@ -9,8 +9,9 @@ from engines.base import Batch, Outputs, Port, check_batch, check_ports
 from engines.errors import EngineMismatch, ModelInvalid
 from engines.spec import ModelSpec
 
-# Measured with `python -m engines.bench`: YuNet at 640x384 costs less alone than in any batch, because its activations
-# then stay in the cache; a small emotion network gains until about 16 faces.
+# CPU milliseconds a sample, AVX2, by `python -m engines.bench`: YuNet at 640x384 10.4 alone, 10.9 in a batch of 16, so
+# nobody has to wait for others' frames (its activations then stay in the cache); MobileNetV1 at 48x48 1.20 alone, 0.85
+# among 8, 0.80 among 16, 0.80 among 32.
 BEST_BATCH = {"face": 1, "emotion": 16}
 MAX_BATCH = 64
 FLOAT32 = "tensor(float)"
@@ -86,7 +87,8 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = ERRORS_ONLY
-    # waiting threads would otherwise burn the cores that decoding needs
+    # The memory arena stays on: over images and batches of changing size it kept the process at 140 MB where plain
+    # allocation came to 175. Spinning goes: waiting threads would burn the cores that decoding needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

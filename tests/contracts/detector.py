@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines.errors import EngineMismatch
 from stream.detectors.base import Detector
 from stream.records import Faces, Frame
 
@@ -135,6 +136,8 @@ class DetectorContract:
         plain.close()
         other.close()
 
-    def test_it_closes_twice(self, detector: Detector) -> None:
+    def test_it_closes_its_engine_and_may_do_so_twice(self, detector: Detector, frames: Sequence[Frame]) -> None:
         detector.close()
         detector.close()
+        with pytest.raises(EngineMismatch, match="closed"):
+            detector.detect(frames)
