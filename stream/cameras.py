@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -56,6 +57,7 @@ class Camera:
     ) -> None:
         self.camera_id = config.name
         self.failed: str | None = None  # why, once the camera has failed for good
+        self.skipped: Counter[str] = Counter()  # cause -> frames left out, over all connections that have ended
         self._settings = config.settings
         self._find_session = session
         self._session = ""
@@ -65,7 +67,7 @@ class Camera:
         self._stop = stop
         self._clocks = clocks
         self._backoff = backoff
-        self._timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s)
+        self._timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s, live=live)
         # (media time, arrival) while connected; a tuple is set as one, so `watch` never sees half of it
         self._last_frame: tuple[float, float] | None = None
         # set by `watch`, cleared by the thread: a stall told in the moment of its end is corrected by the next frame
@@ -122,6 +124,7 @@ class Camera:
         finally:
             self._last_frame = None
             self._stalled = False
+            self.skipped += source.skipped
             source.close()
         if self._stop.is_set() or self._quarantined:
             return False

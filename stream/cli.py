@@ -216,6 +216,10 @@ def _work(config: settings.Config, as_json: bool) -> None:
     outcome = ended.outcome
     for name, reason in outcome.failed.items():
         say(f"camera {name} failed: {reason}")
+    for name, causes in outcome.skipped.items():
+        say(f"camera {name} skipped {', '.join(f'{count} frames ({cause})' for cause, count in causes.items())}")
+    for name in outcome.abandoned:
+        say(f"{name} did not end in time and was abandoned")
     for name, count in outcome.undelivered.items():
         say(f"{name}: {count} events were not delivered")
     if as_json:

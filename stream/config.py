@@ -47,6 +47,7 @@ class SourceConfig(Section):
     read_timeout_s: Positive = 5.0
     stall_s: Positive = 2.0  # a live camera without a frame for this long is `stalled`
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    max_lag_s: Positive = 0.5  # a live camera that is decoded later than this skips frames, by steps
     gap_s: Positive = 2.0  # a jump of media time larger than this is told as a `gap`
     max_frame_px: int = Field(default=8192, ge=64)  # a longer side than this is refused
 

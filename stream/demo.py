@@ -1,7 +1,6 @@
 """Four short camera clips for `emostream demo`, made on the spot from one public-domain portrait.
 
-`portrait.jpg` shows Commodore Grace Hopper: an official U.S. Navy photograph of 1984, in the public domain (the bytes
-are those of `grace_hopper.jpg` in matplotlib's sample data). She is cut out once and put into four painted rooms, so
+She is cut out once and put into four painted rooms, so
 that faces move, leave, return, meet, and stand in changing light, while the cameras pan and zoom. The same installation
 makes the same bytes every time.
 """
@@ -17,14 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.errors import SourceError
+from engines.portrait import portrait
 
 FRAME_PX = (640, 360)  # width, height
 RATE_HZ = 15  # as many cameras send, and less to encode while somebody waits
 DURATION_S = 8.0
 FRAMES = round(DURATION_S * RATE_HZ)  # of each clip
 
-PORTRAIT = Path(__file__).with_name("portrait.jpg")
 FACE_XY = (265.0, 220.0)  # centre of her face in the portrait, in its pixels
 FACE_PX = 128.0  # its width there
 # Head, hat and shoulders in the portrait's pixels, drawn by hand. The lowest points lie below the picture, where the
@@ -161,28 +159,18 @@ SCENES = (
 def make_clips(folder: Path) -> list[Path]:
     """One H.264 file for each of SCENES, `<name>.mp4` in `folder`, which must exist.
 
-    Raises SourceError when the portrait cannot be read.
+    Raises ModelInvalid when the portrait cannot be read.
     """
-    cutout = _cut_out(_portrait())
+    cutout = _cut_out(portrait())
     with ThreadPoolExecutor(len(SCENES), thread_name_prefix="demo") as pool:  # OpenCV and PyAV release the GIL
         return list(pool.map(lambda scene: _encode(scene, cutout, folder / f"{scene.name}.mp4"), SCENES))
 
 
-def _portrait() -> Image:
-    """(H, W, 3) BGR."""
-    import cv2
-
-    pixels = cv2.imread(str(PORTRAIT)) if PORTRAIT.is_file() else None
-    if pixels is None:
-        raise SourceError(f"{PORTRAIT}: the demo's portrait is missing or damaged; install emostream again")
-    return np.asarray(pixels, np.uint8)
-
-
-def _cut_out(portrait: Image) -> Image:
+def _cut_out(picture: Image) -> Image:
     """(H + COAT_PX, W, 4) BGRA: her without the background, colours already multiplied by alpha."""
     import cv2
 
-    tall = cv2.copyMakeBorder(portrait, 0, COAT_PX, 0, 0, cv2.BORDER_REPLICATE)
+    tall = cv2.copyMakeBorder(picture, 0, COAT_PX, 0, 0, cv2.BORDER_REPLICATE)
     alpha = np.zeros(tall.shape[:2], np.uint8)
     cv2.fillPoly(alpha, [np.array(OUTLINE_XY, np.int32)], 255)
     alpha = cv2.erode(alpha, np.ones((5, 5), np.uint8))  # a little inside the line, so that no old background shows

@@ -46,14 +46,15 @@ class Ended:
     def exit_code(self) -> int:
         if self.signal == signal.SIGINT:
             return EXIT_INTERRUPTED
-        return EXIT_FAILED if self.outcome.failed or self.outcome.undelivered else 0
+        return EXIT_FAILED if self.outcome.failed or self.outcome.undelivered or self.outcome.abandoned else 0
 
     def as_json(self) -> dict[str, Any]:
         outcome = self.outcome
         return {
             "events": dict(sorted(outcome.events.items())),
             "failed": outcome.failed,
-            "dropped": outcome.dropped,
+            "skipped": outcome.skipped,
+            "abandoned": list(outcome.abandoned),
             "undelivered": outcome.undelivered,
             "exit_code": self.exit_code,
         }

@@ -45,6 +45,7 @@ from stream.tracking import Tracker
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.25  # how often the supervisor looks at the cameras
+REPLACED = "analysis_busy"  # why a frame was replaced unread by a newer one
 FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
 
 
@@ -62,7 +63,7 @@ class Outcome:
 
     failed: dict[str, str] = field(default_factory=dict)  # camera id -> why
     events: Counter[str] = field(default_factory=Counter)  # type -> how many
-    dropped: dict[str, int] = field(default_factory=dict)  # live camera -> frames replaced unread
+    skipped: dict[str, dict[str, int]] = field(default_factory=dict)  # live camera -> cause -> frames left out
     undelivered: dict[str, int] = field(default_factory=dict)  # sink -> events
     abandoned: tuple[str, ...] = ()  # threads that did not end within the deadline
 
@@ -237,7 +238,9 @@ class Worker:
     def _report(self) -> Outcome:
         failed = {name: camera.failed for name, camera in self._cameras.items() if camera.failed}
         self._outcome.failed = failed
-        self._outcome.dropped = self._inputs.dropped()
+        for name, count in self._inputs.dropped().items():
+            self._cameras[name].skipped[REPLACED] += count
+        self._outcome.skipped = {name: dict(camera.skipped) for name, camera in self._cameras.items() if camera.skipped}
         return self._outcome
 
 

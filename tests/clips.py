@@ -1,14 +1,12 @@
 """Small real clips for tests: a public-domain portrait moves over a grey pattern, encoded with PyAV.
 
-The portrait is `grace_hopper.jpg` from matplotlib's sample data (US Navy, public domain); matplotlib itself is never
-imported. A face is described by a function from media time to where the face is: `Face(x_px, y_px, height_px)`, or
+A face is described by a function from media time to where the face is: `Face(x_px, y_px, height_px)`, or
 None while it is away.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +17,8 @@ import cv2
 import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
+
+from engines.portrait import portrait as whole_portrait
 
 Image = NDArray[np.uint8]
 
@@ -58,13 +58,8 @@ def pan(start: Face, speed_px_s: float) -> Path_:
 @functools.cache
 def portrait() -> Image:
     """(380, 332, 3) BGR: the head and collar of the portrait."""
-    spec = importlib.util.find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("matplotlib's sample data holds the portrait: pip install matplotlib")
-    file = Path(spec.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
-    picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     x1, y1, x2, y2 = CUT
-    return np.ascontiguousarray(picture[y1:y2, x1:x2])
+    return np.ascontiguousarray(whole_portrait()[y1:y2, x1:x2])
 
 
 def background(width: int, height: int) -> Image:

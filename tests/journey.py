@@ -19,7 +19,9 @@ from stream.sources import SmallSize, Timeline, make_source
 from stream.tracking import Tracker
 
 
-def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0, config: Config | None = None) -> list[Event]:
+def journey(
+    clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0, config: Config | None = None
+) -> list[Event]:
     """Every event of a recording; of the chosen frames a share of `left_out` never reaches the analysis."""
     config = config or Config()
     models = find_models(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ class ScriptedSource:
         self.live = live
         self._script = list(script)
         self.closed = 0
+        self.decode_errors = 0
+        self.skipped: Counter[str] = Counter()
 
     def open(self) -> StreamInfo:
         if self._script and isinstance(self._script[0], Exception):

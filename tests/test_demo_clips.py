@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from stream import demo
-from stream.errors import SourceError
 
 LOOK_EVERY = 5  # frames
 
@@ -83,12 +82,3 @@ def test_faces_are_found_where_they_should_be(
 
 def test_the_same_bytes_every_time(clips: list[Path], tmp_path: Path) -> None:
     assert [clip.read_bytes() for clip in demo.make_clips(tmp_path)] == [clip.read_bytes() for clip in clips]
-
-
-def test_without_the_portrait_it_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "PORTRAIT", tmp_path / "portrait.jpg")
-    with pytest.raises(SourceError, match=r"portrait\.jpg: the demo's portrait is missing or damaged; install"):
-        demo.make_clips(tmp_path)
-    (tmp_path / "portrait.jpg").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="missing or damaged"):
-        demo.make_clips(tmp_path)

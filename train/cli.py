@@ -20,7 +20,7 @@ from train.errors import CheckpointInvalid, ExportRefused, TrainError
 
 USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
 RECIPES = Path(__file__).parent / "recipes"
-NEEDS_EXTRA = {"torch", "torchvision", "safetensors", "onnx", "matplotlib"}
+NEEDS_EXTRA = {"torch", "safetensors", "onnx"}
 
 app = typer.Typer(help="Train emotion networks, measure them, and export them as model folders.", no_args_is_help=True)
 

@@ -28,7 +28,7 @@ from train.checkpoint import build_model, read_checkpoint
 from train.data import Fer2013
 from train.errors import ExportRefused
 from train.metrics import Report, fit_temperature, report, softmax
-from train.parity import parity_inputs, portrait_path
+from train.parity import parity_inputs
 from train.predict import Logits, onnx_infer, predict_onnx, predict_torch
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec
 
@@ -53,7 +53,7 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
     """Write the model folder of a checkpoint, all of it or nothing."""
     checkpoint = read_checkpoint(checkpoint_path)
     model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
-    inputs = parity_inputs(portrait_path(), draft)
+    inputs = parity_inputs(draft)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as room:
         path = Path(room) / MODEL_FILE

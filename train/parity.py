@@ -1,21 +1,18 @@
 """The 256 images that travel with a model, so that anyone can check an engine against the checkpoint's answers.
 
-No FER-2013 image may be shipped, so these are warps of one portrait in the public domain (Grace Hopper, U.S. Navy; it
-comes with matplotlib as sample data) and synthetic pictures that a network meets when something is wrong.
+No FER-2013 image may be shipped, so these are warps of one portrait in the public domain (`engines/portrait.py`) and
+synthetic pictures that a network meets when something is wrong.
 """
 
 from __future__ import annotations
-
-import importlib.util
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.portrait import portrait
 from engines.preprocess import align
 from engines.spec import ModelSpec
-from train.errors import DataMissing
 
 COUNT = 256
 SYNTHETIC = 32
@@ -23,19 +20,9 @@ SYNTHETIC = 32
 PORTRAIT_LANDMARKS = ((224.3, 197.3), (306.8, 195.6), (265.4, 238.9), (229.8, 274.0), (304.4, 272.3))
 
 
-def portrait_path() -> Path:
-    """matplotlib's sample portrait. Raises DataMissing when matplotlib is not installed."""
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or found.origin is None:
-        raise DataMissing("the parity images come from matplotlib's sample portrait: pip install 'emostream[train]'")
-    return Path(found.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
-
-
-def parity_inputs(portrait: Path, spec: ModelSpec) -> NDArray[np.uint8]:
+def parity_inputs(spec: ModelSpec) -> NDArray[np.uint8]:
     """(COUNT, H, W) uint8: the same bytes at every call with the same libraries."""
-    luma = cv2.imread(str(portrait), cv2.IMREAD_GRAYSCALE)
-    if luma is None:
-        raise DataMissing(f"{portrait} is not a readable image; install matplotlib again")
+    luma = cv2.cvtColor(portrait(), cv2.COLOR_BGR2GRAY)
     random = np.random.default_rng(20261121)
     warped = [_warped(luma, spec, random) for _ in range(COUNT - SYNTHETIC)]
     return np.stack(warped + _synthetic(spec.input_shape[1:], random))

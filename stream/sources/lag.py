@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 
-MAX_LAG_S = 0.5
 CALM_LAG_S = 0.1  # below this the camera has caught up
 FAR_LAG_S = 2.0  # beyond this no milder step is tried
 SETTLE_S = 1.0  # a step may work this long before the next is taken
@@ -29,7 +28,7 @@ class Effort(enum.IntEnum):
 class LagWatch:
     """One per connection of a live camera."""
 
-    def __init__(self, max_lag_s: float = MAX_LAG_S) -> None:
+    def __init__(self, max_lag_s: float) -> None:
         self._max_lag_s = max_lag_s
         self._effort = Effort.ALL
         self._base_s: float | None = None  # the smallest arrival minus PTS, corrected for drift

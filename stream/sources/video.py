@@ -113,7 +113,7 @@ class VideoSource:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
         container = self._container = self._connect(self.target())
         self._end_s = self._proper_end_s(container)
-        self._lag = LagWatch() if self.paced and math.isinf(self._end_s) else None
+        self._lag = LagWatch(self.settings.max_lag_s) if self.paced and math.isinf(self._end_s) else None
         self._timeless = self.live and container.format.name in TIMELESS_FORMATS
         stream = self._video_stream(container)
         self.context.timeline.expect(1 / rate if (rate := float(stream.average_rate or 0)) > 0 else 0.0)

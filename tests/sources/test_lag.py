@@ -11,10 +11,12 @@ import pytest
 
 from stream.config import CameraConfig, SourceConfig
 from stream.sources import SmallSize, Timeline, make_source
-from stream.sources.lag import CALM_S, FAR_LAG_S, MAX_LAG_S, SETTLE_S, Effort, LagWatch
+from stream.sources.lag import CALM_S, FAR_LAG_S, SETTLE_S, Effort, LagWatch
 from tests import clips
 from tests.contracts.source import connected
 from tests.rtsp_server import Behaviour, RtspServer
+
+MAX_LAG_S = 0.5
 
 FPS = 25
 KEY_EVERY = 25
@@ -22,7 +24,7 @@ KEY_EVERY = 25
 
 def efforts(lags: Iterable[float], watch: LagWatch | None = None, begin: int = 0) -> list[Effort]:
     """What is done with each packet of a 25 fps camera that arrives this late."""
-    watch = watch or LagWatch()
+    watch = watch or LagWatch(MAX_LAG_S)
     return [
         watch.update(number / FPS, number / FPS + lag, number % KEY_EVERY == 0)
         for number, lag in enumerate(lags, begin)
@@ -64,7 +66,7 @@ def test_far_behind_the_mild_steps_are_left_out() -> None:
 
 
 def test_dropping_ends_at_the_next_key_frame_after_the_lag() -> None:
-    watch = LagWatch()
+    watch = LagWatch(MAX_LAG_S)
     efforts([0.0] * 5 + [3.0] * 5, watch)
     found = efforts([0.0] * 40, watch, begin=10)
     assert found[:15] == [Effort.NONE] * 15
@@ -72,7 +74,7 @@ def test_dropping_ends_at_the_next_key_frame_after_the_lag() -> None:
 
 
 def test_it_is_forgiven_one_step_at_a_time() -> None:
-    watch = LagWatch()
+    watch = LagWatch(MAX_LAG_S)
     efforts([0.0] * 5 + [3.0] * 20, watch)
     found = efforts([0.0] * FPS * 15, watch, begin=25)
     steps = [(number / FPS, effort) for number, effort in enumerate(found) if number and effort != found[number - 1]]
@@ -81,21 +83,21 @@ def test_it_is_forgiven_one_step_at_a_time() -> None:
 
 
 def test_lag_in_between_starts_the_waiting_anew() -> None:
-    watch = LagWatch()
+    watch = LagWatch(MAX_LAG_S)
     efforts([0.0] * 5 + [0.7] * 5, watch)
     found = efforts(([0.0] * FPS * 4 + [0.3] * 2) * 3, watch, begin=10)
     assert set(found) == {Effort.REFERENCES}
 
 
 def test_timestamps_that_restart_are_no_lag() -> None:
-    watch = LagWatch()
+    watch = LagWatch(MAX_LAG_S)
     efforts([0.0] * 100, watch)
     assert watch.update(0.0, 4.0, True) is Effort.ALL
     assert watch.update(0.04, 4.04, False) is Effort.ALL
 
 
 def test_timestamps_that_jump_ahead_are_no_lag() -> None:
-    watch = LagWatch()
+    watch = LagWatch(MAX_LAG_S)
     efforts([0.0] * 100, watch)
     assert [watch.update(1000 + k / FPS, 4.0 + k / FPS, False) for k in range(5)] == [Effort.ALL] * 5
 

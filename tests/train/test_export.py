@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
-if importlib.util.find_spec("matplotlib") is None:  # only its sample portrait is needed
-    pytest.skip("matplotlib is not installed: pip install '.[train]'", allow_module_level=True)
 
 from engines.errors import ModelInvalid  # noqa: E402 - after the skip
 from engines.spec import EMOTIONS, ModelSpec  # noqa: E402
