@@ -6,6 +6,7 @@ that runs the journey by hand, with a stopwatch around every stage). Prints one 
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import sys
@@ -17,11 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
-import onnxruntime  # noqa: F401 - imported so that no kind pays for an import that another does not
 
-from engines.load import load_engine
+from engines.load import backend, load_engine
 from stream.aggregate import Aggregator
 from stream.classify import Classifier
 from stream.config import CameraConfig, Config, SourceConfig
@@ -33,6 +31,9 @@ from stream.sources.base import SmallSize
 from stream.sources.timeline import Timeline
 from stream.tracking import Tracker
 
+# What is otherwise imported late, so that no kind pays for an import that another does not.
+LATE = ("scipy.optimize", "stream.private_redis", "stream.sources.video", "stream.detectors.yunet")
+
 HZ = {"5hz": 5.0, "every": None}
 MB = 1024.0  # of the kilobytes in which Linux counts ru_maxrss
 
@@ -40,7 +41,9 @@ MB = 1024.0  # of the kilobytes in which Linux counts ru_maxrss
 def main() -> None:
     kind, clip = sys.argv[1], Path(sys.argv[2])
     clip.read_bytes()  # into the page cache
-    np.zeros(1), cv2.getNumThreads()
+    for module in LATE:
+        importlib.import_module(module)
+    backend(Config().engine.backend)
     figures = _stages(clip) if kind == "stages" else _cost(kind, clip)
     print(json.dumps(figures))
 
