@@ -19,8 +19,8 @@ Divide them by the temperature ({temperature}) before the softmax.
 ## Data
 FER-2013 (Goodfellow et al. 2013, arXiv 1307.0414): 28,709 training images found by web search. Its authors measured
 that people agree with its labels in about two of three cases. Every training image that is pixel-identical to one of
-the two test splits was left out, and blank ones too. {votes}
-{seeded}
+the two test splits was left out, and blank ones too.
+{targets}
 
 ## Measured
 One look at each image, no test-time tricks. The epoch and the temperature were chosen on PublicTest; PrivateTest was
@@ -62,14 +62,14 @@ holds no image of it: its pictures are synthetic, or warps of a portrait of Grac
 def write_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, public: Report, private: Report) -> None:
     """Write `card.md` into a model folder. Every number in it comes from the reports."""
     recipe, record = checkpoint.recipe, checkpoint.record
-    votes = f"The targets mix in FER+ votes (arXiv 1608.01041), weight {recipe.votes_weight}. "
+    votes = f"The targets mix in FER+ votes (arXiv 1608.01041), weight {recipe.votes_weight}."
+    seeded = "Training started from ImageNet weights (Keras, Apache-2.0)."
     text = _CARD.format(
         name=spec.name,
         model=recipe.model,
         labels=", ".join(spec.labels),
         temperature=spec.temperature,
-        votes=votes if recipe.votes_weight else "",
-        seeded="Training started from ImageNet weights (Keras, Apache-2.0)." if recipe.seeded else "",
+        targets="\n".join(([votes] if recipe.votes_weight else []) + ([seeded] if recipe.seeded else [])),
         rows="\n".join(_row(name, report) for name, report in (("PublicTest", public), ("PrivateTest", private))),
         confusion=private.confusion_text(),
         recipe=recipe.name,

@@ -74,8 +74,10 @@ def load_fer2013(path: Path | None = None) -> Fer2013:
     except (KeyError, ValueError) as error:
         raise DataMissing(f"{path} is not the FER-2013 archive that was expected ({error}); fetch it again") from None
     training = (split == 0) & usable_for_training(images, split)
-    parts = [Faces(images[rows], labels[rows], votes[rows]) for rows in (training, split == 1, split == 2)]
-    return Fer2013(*parts, sha256=sha256_of(path))
+    clean, public, private = (
+        Faces(images[rows], labels[rows], votes[rows]) for rows in (training, split == 1, split == 2)
+    )
+    return Fer2013(clean, public, private, sha256_of(path))
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:

