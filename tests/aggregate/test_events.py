@@ -113,7 +113,9 @@ def test_a_face_out_of_sight_is_sampled_with_what_is_known_and_less_and_less_con
     assert first.box == pytest.approx((0.1, 0.1, 0.3, 0.6))
 
 
-def test_a_face_that_cannot_be_read_is_seen_and_not_used(aggregator):
+@pytest.mark.parametrize("min_quality", [0.0, 0.05])
+def test_a_face_that_cannot_be_read_is_seen_and_not_used(min_quality):
+    aggregator = Aggregator(CONFIG.model_copy(update={"min_quality": min_quality}), EMOTIONS)
     events = [event for number in range(13) for event in show(aggregator, number / 4, {1: UNREAD})]
     assert kinds(events)[1:] == [("emotion.sample", 1)] * 3
     for event in events[1:]:
