@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stream.events import AnyEvent, Gap, SeqRange, parse
-from stream.outbox import speaks_from
+from stream.events import AnyEvent, Gap, SeqRange, parse, speaks_from, stamp
 from stream.sinks.entries import EVENT, LATE, EntryId
 
 SESSIONS: Final = 8  # of a camera are remembered: those whose late events may still come
@@ -80,13 +79,4 @@ class Continuity:
 
 def _trimmed(event: AnyEvent, missing: SeqRange) -> Gap:
     """Stands directly before `event`, and like every gap carries the last seq that it names."""
-    return Gap(
-        camera_id=event.camera_id,
-        session=event.session,
-        seq=missing.last_seq,
-        media_time_s=event.media_time_s,
-        captured_at=event.captured_at,
-        clock_source=event.clock_source,
-        reason="trimmed",
-        ranges=(missing,),
-    )
+    return Gap(**stamp(event), seq=missing.last_seq, reason="trimmed", ranges=(missing,))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from stream.records import ClockSource, EndReason
+from stream.records import ClockSource, EndReason, Moment
 
 SCHEMA: Final = "emostream.event/1"
 UNCERTAIN = "uncertain"
@@ -129,6 +129,24 @@ class Gap(Event):
     type: Literal["gap"] = "gap"
     reason: Literal["stream_jumped", "outbox_full", "trimmed"]
     ranges: tuple[SeqRange | TimeRange, ...]
+
+
+def speaks_from(event: Event) -> int:
+    """The first seq that an event stands for: its own, or the first that it names if events were given up for it."""
+    if isinstance(event, Gap):
+        return min([event.seq, *(named.first_seq for named in event.ranges if isinstance(named, SeqRange))])
+    return event.seq
+
+
+def stamp(moment: Moment | Event) -> dict[str, Any]:
+    """The fields that every event begins with, as keywords; without `seq`, which the outbox gives."""
+    return {
+        "camera_id": moment.camera_id,
+        "session": moment.session,
+        "media_time_s": moment.media_time_s,
+        "captured_at": moment.captured_at,
+        "clock_source": moment.clock_source,
+    }
 
 
 AnyEvent = TrackStarted | EmotionSample | EmotionChanged | TrackEnded | CameraStatus | Gap

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from stream.config import OutboxConfig
-from stream.events import Event, Gap, SeqRange
+from stream.events import Event, Gap, SeqRange, speaks_from, stamp
 from stream.sinks.base import Accepted
 from stream.sinks.entries import utc_now
 
@@ -232,21 +232,5 @@ def _gap(first: Accepted, last: Accepted) -> Accepted:
     """One gap for both and, as they are neighbours, for everything that they speak for."""
     event = last.event
     named = SeqRange(first_seq=speaks_from(first.event), last_seq=event.seq)
-    gap = Gap(
-        camera_id=event.camera_id,
-        session=event.session,
-        seq=event.seq,
-        media_time_s=event.media_time_s,
-        captured_at=event.captured_at,
-        clock_source=event.clock_source,
-        reason="outbox_full",
-        ranges=(named,),
-    )
+    gap = Gap(**stamp(event), seq=event.seq, reason="outbox_full", ranges=(named,))
     return Accepted(gap, last.accepted_at)
-
-
-def speaks_from(event: Event) -> int:
-    """The first seq that an event stands for: its own, or the first that it names if events were given up for it."""
-    if isinstance(event, Gap):
-        return min([event.seq, *(named.first_seq for named in event.ranges if isinstance(named, SeqRange))])
-    return event.seq

@@ -21,6 +21,7 @@ from stream.events import (
     TrackEnded,
     TrackStarted,
 )
+from stream.records import Moment
 
 SCHEMA_FILE = Path(__file__).parent.parent / "deploy" / "schema" / "emostream.event.1.json"
 MOMENT: dict[str, Any] = {
@@ -103,6 +104,18 @@ class TestRoundTrip:
         event = TrackStarted(**(MOMENT | {"captured_at": None}), track_id=1, box=BOX)
         assert json.loads(event.to_json())["captured_at"] is None
         assert events.parse(event.to_json()) == event
+
+
+class TestStamp:
+    def test_an_event_can_be_made_of_a_moment_and_of_another_event(self) -> None:
+        values = {name: value for name, value in MOMENT.items() if name != "seq"}
+        assert events.stamp(Moment(**values)) == values
+        assert events.stamp(EVENTS[0]) == values
+
+
+class TestSpeaksFrom:
+    def test_an_event_speaks_for_itself_and_a_gap_for_what_it_names(self) -> None:
+        assert [events.speaks_from(event) for event in EVENTS] == [7, 7, 7, 7, 7, 7, 3, 7]
 
 
 class TestRounding:

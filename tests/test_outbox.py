@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.config import OutboxConfig
-from stream.events import Event, Gap, SeqRange
-from stream.outbox import MemoryOutbox, shed, speaks_from
+from stream.events import Event, Gap, SeqRange, speaks_from
+from stream.outbox import MemoryOutbox, shed
 from stream.sinks.base import Accepted
 from tests.sinks.made import START, Clock, accepted, changed, named, sample, samples, started, status
 
