@@ -29,7 +29,7 @@ from stream.errors import SinkRefused
 from stream.events import AnyEvent, parse
 from stream.group_reader import GroupReader, Membership
 from stream.sinks.link import bad_url, connect, sentence, settings
-from stream.sinks.redis import CHANNELS, stream_key
+from stream.sinks.redis import CHANNELS, PROBE, stream_key
 from stream.subscription import (
     BLOCK_S,
     Call,
@@ -113,11 +113,12 @@ def listen(
 ) -> Generator[AnyEvent, None, None]:
     """Events of these cameras (None: of all) as they are published; what happens while nobody listens is not heard.
 
-    Listening begins with the first `next`. Ends and raises as `subscribe` does.
+    Listening begins with the first `next`. Ends and raises as `subscribe` does. A Redis that is silent for `timeout_s`
+    is asked whether it lives; without an answer within as long again, the connection counts as lost.
     """
     stopped = stop or threading.Event()
-    client = connect(url, timeout_s)
-    return _hear(Wish(_names(cameras), idle_s=idle_s, stopped=stopped.is_set), client, _Trouble(url), stopped.wait)
+    wish = Wish(_names(cameras), idle_s=idle_s, stopped=stopped.is_set)
+    return _hear(wish, connect(url, timeout_s), timeout_s, _Trouble(url), stopped.wait)
 
 
 def alisten(
@@ -130,7 +131,7 @@ def alisten(
 ) -> AsyncGenerator[AnyEvent, None]:
     """`listen` for asyncio: the same arguments, the same promises."""
     wish = Wish(_names(cameras), idle_s=idle_s, stopped=stop.is_set if stop else _never)
-    return _ahear(wish, _async_client(url, timeout_s), _Trouble(url))
+    return _ahear(wish, _async_client(url, timeout_s), timeout_s, _Trouble(url))
 
 
 class _Trouble:
@@ -155,6 +156,32 @@ class _Trouble:
         delay_s = self._backoff.next_s()
         log.warning("%s; trying again in %.1f s", ours, delay_s)
         return delay_s
+
+
+class _Pulse:
+    """Whether a connection on which nothing comes is only quiet, or dead: TCP alone may not notice for hours.
+
+    Counted is the time of reads that brought nothing, so a program that is slow with an event makes nobody suspicious.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._silent_s = 0.0
+        self._asked = False
+
+    def heard(self) -> None:
+        """Something came, be it only an answer to a ping."""
+        self._silent_s, self._asked = 0.0, False
+
+    def silent(self, waited_s: float) -> bool:
+        """A read of so long brought nothing: whether to ping now. Raises redis.TimeoutError if a ping went unheard."""
+        self._silent_s += waited_s
+        if self._silent_s < self._timeout_s:
+            return False
+        if self._asked:
+            raise redis.TimeoutError
+        self._silent_s, self._asked = 0.0, True
+        return True
 
 
 def _read(
@@ -249,18 +276,25 @@ async def _aleave(reader: Reader, client: redis.asyncio.Redis) -> None:
 
 
 def _hear(
-    wish: Wish, client: redis.Redis, trouble: _Trouble, wait: Callable[[float], object]
+    wish: Wish, client: redis.Redis, timeout_s: float, trouble: _Trouble, wait: Callable[[float], object]
 ) -> Generator[AnyEvent, None, None]:
     idle = Idle(wish, time.monotonic)
     with contextlib.closing(client):
         while not idle.over:
             try:
-                with client.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
-                    pubsub.subscribe(*_channels(wish)) if wish.cameras else pubsub.psubscribe(CHANNELS)
+                with client.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+                    pubsub.psubscribe(CHANNELS) if wish.cameras is None else pubsub.subscribe(*_channels(wish.cameras))
+                    pulse = _Pulse(timeout_s)
                     while not idle.over:
-                        event = _heard(pubsub.get_message(timeout=min(BLOCK_S, idle.left_s)))
+                        wait_s = min(BLOCK_S, idle.left_s)
+                        message = pubsub.get_message(timeout=wait_s)
+                        if message is None:
+                            if pulse.silent(wait_s):
+                                pubsub.ping()
+                            continue
+                        pulse.heard()
                         trouble.over()
-                        if event is not None:
+                        if (event := _event(message)) is not None:
                             yield event
                             idle.restart()
                 return
@@ -269,17 +303,27 @@ def _hear(
             wait(delay_s)
 
 
-async def _ahear(wish: Wish, client: redis.asyncio.Redis, trouble: _Trouble) -> AsyncGenerator[AnyEvent, None]:
+async def _ahear(
+    wish: Wish, client: redis.asyncio.Redis, timeout_s: float, trouble: _Trouble
+) -> AsyncGenerator[AnyEvent, None]:
     idle = Idle(wish, time.monotonic)
     try:
         while not idle.over:
             try:
-                async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await (pubsub.subscribe(*_channels(wish)) if wish.cameras else pubsub.psubscribe(CHANNELS))
+                async with client.pubsub() as pubsub:
+                    cameras = wish.cameras
+                    await (pubsub.psubscribe(CHANNELS) if cameras is None else pubsub.subscribe(*_channels(cameras)))
+                    pulse = _Pulse(timeout_s)
                     while not idle.over:
-                        event = _heard(await pubsub.get_message(timeout=min(BLOCK_S, idle.left_s)))
+                        wait_s = min(BLOCK_S, idle.left_s)
+                        message = await pubsub.get_message(timeout=wait_s)
+                        if message is None:
+                            if pulse.silent(wait_s):
+                                await pubsub.ping()
+                            continue
+                        pulse.heard()
                         trouble.over()
-                        if event is not None:
+                        if (event := _event(message)) is not None:
                             yield event
                             idle.restart()
                 return
@@ -290,9 +334,9 @@ async def _ahear(wish: Wish, client: redis.asyncio.Redis, trouble: _Trouble) -> 
         await client.aclose()
 
 
-def _heard(message: dict[str, Any] | None) -> AnyEvent | None:
+def _event(message: dict[str, Any]) -> AnyEvent | None:
     """The event in what pub/sub brought, if it brought one that we know."""
-    if message is None:
+    if message["type"] not in ("message", "pmessage"):  # Redis about our subscription, or its answer to a ping
         return None
     try:
         return parse(message["data"])
@@ -301,8 +345,9 @@ def _heard(message: dict[str, Any] | None) -> AnyEvent | None:
         return None
 
 
-def _channels(wish: Wish) -> list[str]:
-    return [stream_key(camera_id) for camera_id in wish.cameras or ()]
+def _channels(cameras: Iterable[str]) -> list[str]:
+    """At least one, as Redis wants it: for no camera at all, one on which nobody speaks."""
+    return [stream_key(camera_id) for camera_id in cameras] or [PROBE]
 
 
 def _names(cameras: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
@@ -103,6 +104,45 @@ def test_listening(server: RedisServer, cameras: list[str] | None) -> None:
             return await listening
 
     assert places(run(reading())) == [("cam1", 0), ("cam2", 0)]
+
+
+def test_a_redis_that_hangs_is_noticed_and_heard_again(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def reading() -> list[AnyEvent]:
+        listening = asyncio.create_task(take(alisten(own_server.url, timeout_s=0.3), 1))
+        with own_server.client() as client:
+            while not client.pubsub_numpat():
+                await asyncio.sleep(0.01)
+        own_server.hang()
+        while "did not answer in time" not in caplog.text:
+            await asyncio.sleep(0.01)
+        own_server.resume()
+        while not listening.done():
+            told.say(samples(1))
+            await asyncio.sleep(0.01)
+        return await listening
+
+    with worker(own_server) as told, caplog.at_level(logging.WARNING):
+        assert len(run(reading())) == 1
+
+
+def test_a_redis_that_hangs_at_the_start(own_server: RedisServer) -> None:
+    own_server.hang()
+    with pytest.raises(SinkError, match="did not answer in time"):
+        run(take(alisten(own_server.url, timeout_s=0.3)))
+
+
+def test_of_no_camera_nothing_is_heard(server: RedisServer) -> None:
+    async def reading() -> list[AnyEvent]:
+        listening = asyncio.create_task(take(alisten(server.url, [], idle_s=0.5)))
+        with worker(server) as told, server.client() as client:
+            while not (client.pubsub_numpat() or client.pubsub_channels()):
+                await asyncio.sleep(0.01)
+            told.say(samples(1))
+            return await listening
+
+    assert run(reading()) == []
 
 
 def test_listening_ends_when_nothing_is_said(server: RedisServer) -> None:
