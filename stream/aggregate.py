@@ -68,41 +68,89 @@ def _integral(stands_s: float, half_life_s: float) -> float:
     return -half_life_s / math.log(2.0) * math.expm1(-math.log(2.0) * stands_s / half_life_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Another emotion than `before` is told. It had proved itself at `since_s`, at the latest with this sample."""
+
+    before: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How the labels stood at one sample."""
+
+    at_s: float
+    chances: dict[str, float]  # label -> probability
+    weight_s: float
+
+
 @dataclass(slots=True, eq=False)
 class Steady:
     """The emotion that is told of a face: it changes only when another has led it for long enough.
 
-    `uncertain` takes part like a label whose probability is always `min_confidence`.
+    `uncertain` takes part like a label, with the probability at which another leads it from `min_confidence` on, and it
+    leads another from `keep_confidence` downwards.
     """
 
     labels: tuple[str, ...]
     emotion: str = UNCERTAIN
     _leader: str = UNCERTAIN  # `emotion` itself when nothing else leads it by enough
     _leader_since_s: float = 0.0
+    _last: _Standing | None = None
 
-    def consider(self, evidence: Evidence, config: AggregateConfig) -> str | None:
-        """Take the evidence as of its last sample. Comes back with the emotion before if it has changed, else None.
+    def consider(self, evidence: Evidence, config: AggregateConfig) -> Change | None:
+        """Take the evidence as of its last sample; the change that it brings, if it brings one.
 
         Doubt must last a half-life longer than another emotion: so long the evidence is split whenever a face goes from
         one emotion to another, and nobody wants to be told `uncertain` in between.
         """
-        leader = self._find_leader(evidence, config)
+        chances = dict(zip(self.labels, evidence.probabilities, strict=True))
+        now = _Standing(evidence.seen_s, chances, evidence.weight_s)
+        leader = self._find_leader(now, config)
         if leader != self._leader:
-            self._leader, self._leader_since_s = leader, evidence.seen_s
+            self._leader, self._leader_since_s = leader, self._began_s(leader, now, config)
+        self._last = now
         hold_s = config.hold_s + (config.half_life_s if leader == UNCERTAIN else 0.0)
-        if leader == self.emotion or evidence.seen_s - self._leader_since_s < hold_s - ROUNDING_S:
+        proved_s = self._leader_since_s + hold_s
+        if leader == self.emotion or now.at_s < proved_s - ROUNDING_S:
             return None
         before, self.emotion = self.emotion, leader
-        return before
+        return Change(before, min(proved_s, now.at_s))
 
-    def _find_leader(self, evidence: Evidence, config: AggregateConfig) -> str:
-        enough_s = config.min_evidence_s * (1.0 if self.emotion == UNCERTAIN else THIN_AGAIN)
-        if evidence.weight_s < enough_s:
+    def _find_leader(self, now: _Standing, config: AggregateConfig) -> str:
+        if now.weight_s < self._enough_s(config):
             return UNCERTAIN
-        chances = dict(zip(self.labels, evidence.probabilities, strict=True))
-        chances[UNCERTAIN] = config.min_confidence
-        best = max(chances, key=chances.__getitem__)  # the first of equals
-        return best if chances[best] - chances[self.emotion] >= config.margin else self.emotion
+        best = max((*self.labels, UNCERTAIN), key=lambda label: self._lead(label, now, config))  # the first of equals
+        return best if self._lead(best, now, config) >= config.margin else self.emotion
+
+    def _lead(self, label: str, at: _Standing, config: AggregateConfig) -> float:
+        """By how much, in probability, `label` is ahead of what is told."""
+        margin = -config.margin if self.emotion == UNCERTAIN else config.margin
+        doubt = (config.min_confidence if self.emotion == UNCERTAIN else config.keep_confidence) + margin
+        return at.chances.get(label, doubt) - at.chances.get(self.emotion, doubt)
+
+    def _began_s(self, leader: str, now: _Standing, config: AggregateConfig) -> float:
+        """When the lead began: between two samples, where the straight line between them meets what a lead asks for.
+
+        Without this every lead would begin at a sample, and later the rarer they are.
+        """
+        last = self._last
+        if last is None or leader == self.emotion or now.weight_s < self._enough_s(config):
+            return now.at_s
+        share = max(
+            _crossing(self._lead(leader, last, config), self._lead(leader, now, config), config.margin),
+            _crossing(last.weight_s, now.weight_s, self._enough_s(config)),
+        )
+        return last.at_s + share * (now.at_s - last.at_s)
+
+    def _enough_s(self, config: AggregateConfig) -> float:
+        return config.min_evidence_s * (1.0 if self.emotion == UNCERTAIN else THIN_AGAIN)
+
+
+def _crossing(before: float, after: float, threshold: float) -> float:
+    """Where in 0..1 the straight line from `before` to `after` rises to `threshold`; 0 if it was above before."""
+    return 0.0 if before >= threshold or after <= before else min((threshold - before) / (after - before), 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,15 +182,21 @@ class _Track:
         self._frames_seen = 1
         self._frames_used = int(first.is_used(config))
 
-    def see(self, sight: _Sight, config: AggregateConfig) -> str | None:
-        """The emotion before if this sight has changed it, else None. The time up to it still had the one before."""
+    def see(self, sight: _Sight, config: AggregateConfig) -> Change | None:
+        """The change that this sight brings, if it brings one. Time from the moment of proof on has the new emotion."""
         used = sight.is_used(config)
-        self._seconds[self.steady.emotion] += sight.media_time_s - self._last.media_time_s
+        before_s = self._last.media_time_s
+        self._seconds[self.steady.emotion] += sight.media_time_s - before_s
         self._frames_seen += 1
         self._frames_used += used
         self._last = sight
         self.evidence.add(sight.media_time_s, sight.probabilities, sight.quality if used else 0.0, config)
-        return self.steady.consider(self.evidence, config)
+        change = self.steady.consider(self.evidence, config)
+        if change is not None:
+            late_s = sight.media_time_s - max(change.since_s, before_s)
+            self._seconds[change.before] -= late_s
+            self._seconds[self.steady.emotion] += late_s
+        return change
 
     def take_sample(self, now_s: float, sample_s: float) -> bool:
         """Whether a point of the sample grid has gone by since the last call; of several, only the last one counts."""
@@ -215,8 +269,8 @@ class Aggregator:
             if track is None:
                 track = self._tracks[track_id] = _Track(track_id, self._labels, sight, self._config)
                 started.append(TrackStarted(**_stamp(moment), track_id=track_id, box=track.box()))
-            elif (before := track.see(sight, self._config)) is not None:
-                previous[track_id] = before
+            elif (change := track.see(sight, self._config)) is not None:
+                previous[track_id] = change.before
         ends = [*self._ends(moment, tracks.ended)]  # first, because a face that is gone has no samples
         return [*started, *self._emotions(moment, previous), *ends]
 

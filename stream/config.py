@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,9 +24,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
+    """The same moment in UTC, as every event tells it. Raises ValueError without a time zone."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
         raise ValueError("needs a time zone, for example 2026-11-21T08:00:00Z")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is too far away from now") from None
 
 
 class Section(BaseModel):
@@ -100,9 +106,10 @@ class AggregateConfig(Section):
     half_life_s: Positive = 0.6  # after this long a sample counts half
     max_dt_s: Positive = 0.4  # the longest time that one sample may stand for: one missed frame at 5 Hz
     min_quality: Fraction = 0.05  # a crop below this is seen, but not used
-    hold_s: float = Field(default=0.4, ge=0)  # a new emotion must lead this long; `uncertain` a half-life longer
-    margin: Fraction = 0.1  # by how much, in probability, it must lead the present one
-    min_confidence: Fraction = 0.3  # `uncertain` takes part as a label that always has this probability
+    hold_s: float = Field(default=0.5, ge=0)  # a new emotion must lead this long; `uncertain` a half-life longer
+    margin: Fraction = 0.2  # by how much, in probability, it must lead the present one
+    min_confidence: Fraction = 0.55  # from this probability on, `uncertain` gives way to an emotion
+    keep_confidence: Fraction = 0.25  # from this probability downwards, an emotion gives way to `uncertain`
     min_evidence_s: Positive = 0.3  # seconds of full-quality evidence to tell an emotion, with full confidence
     sample_s: Positive | None = 1.0  # interval of emotion.sample; None: no samples
 
@@ -195,6 +202,8 @@ def _read(path: Path | None) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: this is not YAML") from None
+    except (ValueError, ArithmeticError, LookupError, AttributeError):  # PyYAML lets through what its types raise
+        raise ConfigError(f"{path}: holds a date or number that does not exist, such as a 13th month") from None
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 from engines.load import load_engine
@@ -19,11 +18,12 @@ from stream.sources import SmallSize, Timeline, make_source
 from stream.tracking import Tracker
 
 
-def journey(
-    clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0, config: Config | None = None
-) -> list[Event]:
-    """Every event of a recording; of the chosen frames a share of `left_out` never reaches the analysis."""
-    config = config or Config()
+def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0) -> list[Event]:
+    """Every event of a recording of which a share of `left_out` of the frames is lost at random, with default settings.
+
+    What is lost is lost before the choice of frames, as on a bad network.
+    """
+    config = Config()
     models = find_models(config)
     face, emotion = load_engine(models.face), load_engine(models.emotion)
     classifier = Classifier(config.emotion, emotion)
@@ -38,17 +38,18 @@ def journey(
         engines={},
     )
     pipeline = Pipeline(parts, troubles.append)
-    camera = CameraConfig(name="clip", source=str(clip), settings=SourceConfig(analyse_hz=analyse_hz))
-    source = make_source(camera, "s", Timeline(analyse_hz, 2.0), SmallSize(config.detector.input_px, face.spec.stride))
-    dice = random.Random(seed)
-    events: list[Event] = []
+    camera = CameraConfig(name="clip", source=str(clip), settings=SourceConfig(analyse_hz=None))
+    gap_s = camera.settings.gap_s
+    source = make_source(camera, "s", Timeline(None, gap_s), SmallSize(config.detector.input_px, face.spec.stride))
+    choice, dice, events = Timeline(analyse_hz, gap_s), random.Random(seed), list[Event]()
     source.open()
     for frame in source.frames():
-        last = replace(frame.moment())
-        if dice.random() >= left_out:
+        last = frame
+        if dice.random() >= left_out and choice.stamp(frame.media_time_s, frame.media_time_s).chosen:
             events += pipeline.step([frame])
     source.close()
-    events += pipeline.step([CameraEnded(**{name: getattr(last, name) for name in last.__slots__}, state="ended")])
+    moment = (last.camera_id, last.session, last.media_time_s, last.captured_at, last.clock_source)
+    events += pipeline.step([CameraEnded(*moment, state="ended")])
     for engine in (face, emotion):
         engine.close()
     assert not troubles, troubles

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from stream.aggregate import THIN_AGAIN, Evidence, Steady
+from stream.aggregate import THIN_AGAIN, Change, Evidence, Steady
 from stream.config import AggregateConfig
 
-CONFIG = AggregateConfig()
+CONFIG = AggregateConfig(hold_s=0.4)
 LABELS = ("happy", "sad", "neutral")
-TOLD_FROM = CONFIG.min_confidence + CONFIG.margin
-KEPT_TO = CONFIG.min_confidence - CONFIG.margin
+TOLD_FROM, KEPT_TO = CONFIG.min_confidence, CONFIG.keep_confidence
 DOUBT_S = CONFIG.hold_s + CONFIG.half_life_s
 TRIFLE = 1e-6
 
 
 def look(steady: Steady, now_s: float, happy: float, sad: float, weight_s: float = 0.8) -> str | None:
-    return steady.consider(Evidence([happy, sad, 1.0 - happy - sad], 1.0, now_s, weight_s, 0.8), CONFIG)
+    """The emotion before, if this evidence changes it."""
+    change = steady.consider(Evidence([happy, sad, 1.0 - happy - sad], 1.0, now_s, weight_s, 0.8), CONFIG)
+    return change and change.before
 
 
 def happy_face() -> Steady:
@@ -86,8 +87,8 @@ def test_doubt_between_two_emotions_is_not_told_if_it_is_short():
     sad = [0.1, 0.6, 0.1, 0.1, 0.1]
     steady = Steady(("happy", "sad", "neutral", "fear", "angry"), "happy", "happy")
     story = [(0.0, split), (DOUBT_S - 0.02, split), (DOUBT_S, sad), (DOUBT_S + CONFIG.hold_s, sad)]
-    before = [steady.consider(Evidence(row, 1.0, now_s, 0.8, 0.8), CONFIG) for now_s, row in story]
-    assert before == [None, None, None, "happy"]
+    changes = [steady.consider(Evidence(row, 1.0, now_s, 0.8, 0.8), CONFIG) for now_s, row in story]
+    assert [change and change.before for change in changes] == [None, None, None, "happy"]
     assert steady.emotion == "sad"
 
 
@@ -107,4 +108,19 @@ def test_thin_evidence_tells_nothing_and_much_thinner_evidence_takes_it_back():
 def test_without_hold_a_lead_is_told_at_once():
     steady = Steady(LABELS)
     config = AggregateConfig(hold_s=0.0)
-    assert steady.consider(Evidence([0.9, 0.05, 0.05], 1.0, 0.0, 0.8, 0.8), config) == "uncertain"
+    assert steady.consider(Evidence([0.9, 0.05, 0.05], 1.0, 0.0, 0.8, 0.8), config) == Change("uncertain", 0.0)
+
+
+def test_a_lead_begins_between_two_samples_where_the_line_between_them_says():
+    """From 0.4 behind to 0.6 ahead in 1.1 s: ahead by the margin of 0.2 after 0.66 s, and proved 0.4 s later."""
+    steady = happy_face()
+    look(steady, 1.0, 0.6, 0.2)
+    change = steady.consider(Evidence([0.2, 0.8, 0.0], 1.0, 2.1, 0.8, 0.8), CONFIG)
+    assert change == Change("happy", pytest.approx(1.66 + CONFIG.hold_s))
+
+
+def test_enough_evidence_also_comes_between_two_samples():
+    steady = Steady(LABELS)
+    look(steady, 0.0, 0.9, 0.05, weight_s=0.0)
+    change = steady.consider(Evidence([0.9, 0.05, 0.05], 1.0, 1.0, 2 * CONFIG.min_evidence_s, 0.8), CONFIG)
+    assert change == Change("uncertain", pytest.approx(0.5 + CONFIG.hold_s))
