@@ -49,7 +49,7 @@ class LagWatch:
         elif lag_s >= CALM_LAG_S:
             self._calm_since_s = None
         elif self._effort is not Effort.ALL:
-            self._relax(arrived_s)
+            self._relax(arrived_s, key_frame)
         return self._effort
 
     def _lag_s(self, pts_s: float, arrived_s: float) -> float:
@@ -65,9 +65,12 @@ class LagWatch:
     def _step(self, effort: Effort, arrived_s: float) -> None:
         self._effort, self._changed_s, self._calm_since_s = effort, arrived_s, None
 
-    def _relax(self, arrived_s: float) -> None:
-        """Back up by one step once it has been calm for long enough."""
+    def _relax(self, arrived_s: float, key_frame: bool) -> None:
+        """Back up by one step once it has been calm for long enough.
+
+        From key frames only at a key frame: any other one is predicted from frames that were never decoded.
+        """
         if self._calm_since_s is None:
             self._calm_since_s = arrived_s
-        elif arrived_s - self._calm_since_s >= CALM_S:
+        elif arrived_s - self._calm_since_s >= CALM_S and (key_frame or self._effort is not Effort.KEY_FRAMES):
             self._effort, self._calm_since_s = Effort(self._effort - 1), arrived_s

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from stream.config import CameraConfig, SourceConfig
 from stream.sources import SmallSize, Timeline, make_source
 from stream.sources.lag import CALM_S, FAR_LAG_S, SETTLE_S, Effort, LagWatch
+from stream.sources.pixels import plane_rows
 from tests import clips
 from tests.contracts.source import connected
 from tests.rtsp_server import Behaviour, RtspServer
@@ -79,7 +83,19 @@ def test_it_is_forgiven_one_step_at_a_time() -> None:
     found = efforts([0.0] * FPS * 15, watch, begin=25)
     steps = [(number / FPS, effort) for number, effort in enumerate(found) if number and effort != found[number - 1]]
     assert [effort for _, effort in steps] == [Effort.REFERENCES, Effort.ALL]
-    assert [at_s for at_s, _ in steps] == pytest.approx([CALM_S, 2 * CALM_S], abs=0.1)
+    first_s = CALM_S + 1  # the calm has lasted long enough just after a key frame
+    assert [at_s for at_s, _ in steps] == pytest.approx([first_s, first_s + CALM_S], abs=0.1)
+
+
+def test_key_frames_alone_are_left_at_a_key_frame() -> None:
+    """Any other is predicted from frames that were never decoded."""
+    watch = LagWatch(MAX_LAG_S)
+    efforts([0.0] * 5 + [3.0] * 20, watch)
+    assert efforts([0.0], watch, begin=25) == [Effort.KEY_FRAMES]
+    found = efforts([0.05] * FPS * 8, watch, begin=26)
+    left = found.index(Effort.REFERENCES) + 26
+    assert left % KEY_EVERY == 0
+    assert CALM_S <= (left - 26) / FPS < CALM_S + KEY_EVERY / FPS
 
 
 def test_lag_in_between_starts_the_waiting_anew() -> None:
@@ -151,3 +167,29 @@ class TestDecoding:
                 source.open()
                 assert len(list(source.frames())) == 200
                 assert not source.skipped
+
+    def test_after_the_lag_every_picture_is_as_it_was_sent(self, long_clip: Path) -> None:
+        """Back from key frames in the middle of a group, pictures would be predicted from ones never decoded."""
+        with av.open(str(long_clip)) as container:
+            sent = [plane_rows(frame, 1).copy() for frame in container.decode(video=0)]
+        clock = Clock(0.04)
+
+        def wait(_: float) -> bool:
+            if clock.step_s == 0.0 and source.skipped["late_not_key"] > FPS:
+                clock.step_s = 0.018  # two looks a packet: a little faster than the camera
+            elif source.skipped["late_dropped"] and clock.step_s == 0.04:
+                clock.step_s = 0.0
+            return False
+
+        with RtspServer({"cam": Behaviour(long_clip, loop=True)}) as server:
+            config = CameraConfig(name="cam", source=server.url("cam"), settings=SourceConfig(analyse_hz=None))
+            timeline = Timeline(None, 2.0, live=True)
+            source = make_source(config, "s", timeline, SmallSize(160, 32), wait=wait, monotonic=clock)
+            try:
+                source.open()
+                for frame in itertools.islice(source.frames(), 600):
+                    expected = sent[round(frame.media_time_s * FPS) % len(sent)]
+                    assert np.array_equal(frame.luma, expected), frame.media_time_s
+            finally:
+                source.close()
+        assert source.skipped["late_not_key"] > 5 * FPS
