@@ -23,7 +23,7 @@ class Stamp:
     media_time_s: float
     chosen: bool  # whether to convert and analyse it
     discontinuity: str | None = None  # with a chosen frame: why time is not continuous since the last chosen one
-    skipped_s: float = 0.0  # media time that the discontinuity jumped over
+    skipped_s: float = 0.0  # media time that the discontinuity jumped over; 0 for a restart and up to `gap_s`
 
 
 class Timeline:
@@ -91,7 +91,7 @@ class Timeline:
         if self._reconnected:
             self._reconnected = False
             away = max(self._interval_s, self._since(arrived_s))
-            self._tell("reconnected", away)
+            self._tell("reconnected", away if away > self._gap_s else 0.0)  # a short loss is no gap
             return self._anchor(last + away, pts_s)
         if pts_s is None:
             return self._forward(last, last + (self._since(arrived_s) if self._live else self._interval_s))

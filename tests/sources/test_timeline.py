@@ -181,7 +181,16 @@ class TestReconnect:
         timeline.reconnected()
         found = stamps([None, 0.04, 0.08], arrivals=[9.04, 9.05, 9.06], timeline=timeline)
         assert media(found) == pytest.approx([2.04, 2.08, 2.12])
-        assert told(found) == [(2, "reconnected", 2.0)]
+        assert told(found) == [(2, "reconnected", 0.0)]
+
+    @pytest.mark.parametrize(("away_s", "skipped_s"), [(0.5, 0.0), (GAP_S, 0.0), (2.5, 2.5)])
+    def test_only_more_than_gap_s_is_a_gap(self, away_s: float, skipped_s: float) -> None:
+        timeline = Timeline(None, GAP_S, live=True)
+        stamps([50.0], arrivals=[7.0], timeline=timeline)
+        timeline.reconnected()
+        found = stamps([0.0, 0.04], arrivals=[7.0 + away_s, 7.04 + away_s], timeline=timeline)
+        assert told(found) == [(1, "reconnected", skipped_s)]
+        assert found[0].media_time_s == pytest.approx(away_s)  # the clock goes on all the same
 
     def test_at_once_still_takes_an_interval(self) -> None:
         timeline = Timeline(None, GAP_S)
