@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ class TestRefusals:
             ("source: {analyse_hz: 0}", "source.analyse_hz: Input should be greater than 0"),
             ("source: {rtsp_transport: smoke}", "source.rtsp_transport: Input should be 'tcp' or 'udp'"),
             ("source: {start_at: 2026-11-21T08:00:00}", "source.start_at: needs a time zone"),
+            ("source: {start_at: 2026-13-01T00:00:00Z}", "holds a date or number that does not exist"),
+            ("source: {start_at: 2026-02-30}", "holds a date or number that does not exist"),
+            ("source: {start_at: !!timestamp soon}", "holds a date or number that does not exist"),
+            ("source: {realtime: !!bool perhaps}", "holds a date or number that does not exist"),
+            ("source: {start_at: '0001-01-01T00:00:00+02:00'}", "source.start_at: is too far away from now"),
             ("aggregate: {margin: 1.5}", "aggregate.margin: Input should be less than or equal to 1"),
             ("aggregate: {half_life_s: .inf}", "aggregate.half_life_s: Input should be a finite number"),
             ("aggregate: {half_life_s: .nan}", "aggregate.half_life_s: Input should be"),
@@ -145,6 +151,12 @@ class TestLayers:
         )
         assert config.cameras[0].source == f"rtsp://viewer:{SECRET}@10.0.0.7/h264"
         assert config.redis.url == f"redis://:{SECRET}@db:6379"
+
+    @pytest.mark.parametrize("written", ["2026-03-01T09:30:00+02:00", "'2026-03-01T09:30:00+02:00'"])
+    def test_moments_are_kept_in_utc(self, tmp_path: Path, written: str) -> None:
+        start_at = from_yaml(tmp_path, f"source: {{start_at: {written}}}").source.start_at
+        assert start_at == datetime(2026, 3, 1, 7, 30, tzinfo=UTC)
+        assert start_at.tzinfo is UTC
 
     def test_nothing_can_be_changed_afterwards(self) -> None:
         with pytest.raises(ValueError, match="frozen"):

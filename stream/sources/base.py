@@ -82,7 +82,7 @@ class Context:
         """The record of a chosen frame. `arrived`: wall clock at its arrival, None for a recording."""
         start_at = self.camera.settings.start_at
         if arrived is None and start_at is not None:
-            captured_at: datetime | None = start_at.astimezone(UTC) + timedelta(seconds=stamp.media_time_s)
+            captured_at: datetime | None = start_at + timedelta(seconds=stamp.media_time_s)
         else:
             captured_at = arrived
         clock_source: ClockSource = "media" if arrived is None else "arrival"
