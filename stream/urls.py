@@ -14,30 +14,40 @@ from stream.errors import ConfigError
 HIDDEN = "***"
 
 _RUN = re.compile(r"[^\s\"<>]+")  # in a text a URL ends where a space or a quote is
+_SEPARATOR = re.compile(r":/{1,2}")  # one slash where a URL was taken for a path, which collapses the two
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 _QUERY_PART = re.compile(r"(?P<open>[?&;#])(?P<key>[^=?&;#]*=)?[^?&;#]*")
+_SECRET_PART = re.compile(r"[?&;#](?P<key>[^=?&;#]*)=[^?&;#]")
+_SECRET_KEY = re.compile(r"token|pass|pwd|secret|auth|user|login|credential|signature|key$", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:/?#@]*)(:\d*)?([/?#]|$)")
+_WITHOUT_PASSWORD = re.compile(r"([^:]*:)?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def scrub(text: str) -> str:
     """`text` with the user part and every query value of each URL in it replaced by ***."""
-    return _RUN.sub(lambda run: _hidden(run[0]), text) if "://" in text else text
+    return _RUN.sub(lambda run: _hidden(run[0]), text) if ":/" in text else text
 
 
 def mask(address: str) -> str:
     """An address as it may be shown. A file's path or a device number comes back as it is."""
     login, at, host = address.rpartition("@")
-    if "://" in address or address.startswith("synthetic:"):
+    if _SEPARATOR.search(address) or address.startswith("synthetic:"):
         return _hidden(address)
     forgotten_scheme = at and ":" in login.partition("/")[0]  # user:password@host
     return f"{HIDDEN}@{host}" if forgotten_scheme else address
 
 
 def has_password(address: str) -> bool:
-    """True for a URL with credentials written into it; an @ behind a plain host and port is none."""
-    rest = address.partition("://")[2]
-    return "@" in rest and _HOST_AND_PORT.match(rest) is None
+    """True for a URL with credentials written into it, before the host or as a value of its query.
+
+    An @ behind a plain host and port is none, nor is what only `${NAME}` stands for.
+    """
+    _, _, rest = _split(_VARIABLE.sub("", address))
+    login, at, _ = rest.rpartition("@")
+    if at and _HOST_AND_PORT.match(rest) is None and not _WITHOUT_PASSWORD.fullmatch(login):
+        return True
+    return any(_SECRET_KEY.search(part["key"]) for part in _SECRET_PART.finditer(rest))
 
 
 def expand(address: str, environment: Mapping[str, str]) -> str:
@@ -52,11 +62,17 @@ def expand(address: str, environment: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, address)
 
 
+def _split(url: str) -> tuple[str, str, str]:
+    """(scheme, separator, rest) as `str.partition` gives them; the separator is empty where there is none."""
+    found = _SEPARATOR.search(url)
+    return (url[: found.start()], found[0], url[found.end() :]) if found else (url, "", "")
+
+
 def _hidden(url: str) -> str:
     """Keys of the query stay, values go; a part without a key is a value."""
-    scheme, found, rest = url.partition("://")
-    if not found:
+    scheme, separator, rest = _split(url)
+    if not separator:
         return url
     _, at, place = rest.rpartition("@")
     shown = _QUERY.sub(lambda query: _QUERY_PART.sub(rf"\g<open>\g<key>{HIDDEN}", query[0]), place)
-    return f"{scheme}://{HIDDEN if at else ''}{at}{shown}"
+    return f"{scheme}{separator}{HIDDEN if at else ''}{at}{shown}"

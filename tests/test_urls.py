@@ -41,6 +41,8 @@ SHOWN = [
     ("http://u:s@host?token=secret", "http://***@host?token=***"),
     ("user:secret@host/stream", "***@host/stream"),
     ("rtsp:user:secret@host/stream", "***@host/stream"),
+    ("rtsp:/user:secret@host/stream", "rtsp:/***@host/stream"),  # as pathlib writes it
+    ("/home/me/rtsp:/user:secret@host/x?token=t", "/home/me/rtsp:/***@host/x?token=***"),
     ("synthetic:64x64@5?seconds=2", "synthetic:64x64@5?seconds=2"),
 ]
 
@@ -51,7 +53,7 @@ def test_how_an_address_is_shown(address: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"), [pair for pair in SHOWN if "://" in pair[0] and not re.search(r'[ "]', pair[0])]
+    ("address", "shown"), [pair for pair in SHOWN if ":/" in pair[0] and not re.search(r'[ "]', pair[0])]
 )
 def test_it_is_shown_the_same_inside_a_text(address: str, shown: str) -> None:
     assert scrub(f"cannot open '{address}' now") == f"cannot open '{shown}' now".replace("***' now", "*** now")
@@ -84,6 +86,23 @@ def test_inside_json() -> None:
         ("http://[::1]:80/user@home", False),
         ("video@home.mp4", False),
         ("rtsp://${CAM_URL}", False),
+        ("rtsp://${LOGIN}@host/x", False),
+        ("rtsp://${USER}:${PASSWORD}@host/x", False),
+        ("redis://:${PASSWORD}@host", False),
+        ("rtsp://admin:${HALF}secret@host/x", True),
+        ("rtsp:/user:secret@host/x", True),
+        ("http://host/x?token=secret", True),
+        ("http://host/x?a=1&PASSWORD=secret", True),
+        ("http://host/x?a=1;Access_Token=secret", True),
+        ("http://host/x#access_token=secret", True),
+        ("http://host/x?apiKey=secret", True),
+        ("http://host/x?user=me", True),
+        ("http://host/x?auth=me", True),
+        ("http://host/x?client_secret=me", True),
+        ("http://host/x?token=${TOKEN}", False),
+        ("http://host/x?token=&channel=1", False),
+        ("http://host/x?channel=1&keyframe=2#t=4", False),
+        ("what?token=is_this.mp4", False),
     ],
 )
 def test_has_password(address: str, found: bool) -> None:
@@ -124,9 +143,18 @@ class TestNothingIsToldAndNothingRaises:
         assert scrub(scrub(text)) == scrub(text)
 
     def test_long_texts_take_no_time(self) -> None:
-        for text in ("a" * 200_000, "a://" * 20_000, "?=" * 100_000, "://?" * 20_000, "x:" * 100_000):
+        for text in (
+            "a" * 200_000,
+            "a://" * 20_000,
+            ":/" * 50_000,
+            "a:/?" * 20_000,
+            "?=" * 100_000,
+            "://?" * 20_000,
+            "x:" * 100_000,
+        ):
             scrub(text)
             mask(text)
+            has_password(text)
 
 
 class TestExpand:
