@@ -64,6 +64,11 @@ class SinkContract:
         opened.send([])
         assert stored() == []
 
+    def test_closing_finishes_what_was_begun(self, opened: Sink, stored: Stored) -> None:
+        opened.send(accepted(samples(3)))
+        opened.close()
+        assert [event.seq for event in stored()] == [0, 1, 2]
+
     def test_closes_twice_and_unopened(self, sink: Sink) -> None:
         sink.close()
         sink.open()
