@@ -132,8 +132,7 @@ class Source(Protocol):
     """One camera or file. Made, used and closed by its camera's thread; opened at most once."""
 
     live: bool  # True: frames come when they come, and newer ones matter more; False: a recording, every frame counts
-    decode_errors: int  # packets that could not be decoded; they are skipped
-    skipped: Counter[str]  # frames that a late live camera left out, by cause
+    skipped: Counter[str]  # frames left out, by cause: damaged ones, and of a live camera those that came too late
 
     def open(self) -> StreamInfo:
         """Connect and decode the first picture. Raises SourceError (its classes say why), with a scrubbed message."""

@@ -42,7 +42,6 @@ class SyntheticSource:
     """Diagonal waves that wander to the right, one picture per frame."""
 
     def __init__(self, context: Context) -> None:
-        self.decode_errors = 0
         self.skipped: Counter[str] = Counter()
         self._context = context
         self.live = context.camera.settings.realtime

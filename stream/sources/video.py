@@ -48,6 +48,8 @@ SKIPPED = {
     Effort.NONE: "late_dropped",
 }
 
+UNDECODABLE = "undecodable"  # damaged on the way or on disk: each packet of these counts as a frame
+
 # The first row that fits an error of FFmpeg gives its class and words. FFmpeg's own text can hold the whole address.
 _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
     (av.error.HTTPUnauthorizedError, SourceRefused, "401, user or password are missing or wrong"),
@@ -95,7 +97,6 @@ class VideoSource:
     )
 
     def __init__(self, context: Context) -> None:
-        self.decode_errors = 0
         self.skipped: Counter[str] = Counter()
         self.context = context
         self.settings = context.camera.settings
@@ -247,7 +248,7 @@ class VideoSource:
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            self.decode_errors += 1
+            self.skipped[UNDECODABLE] += 1
             return []
         if effort is not Effort.ALL and not frames:
             self.skipped[SKIPPED[effort]] += 1
@@ -276,8 +277,8 @@ class VideoSource:
     def _no_picture(self) -> SourceError:
         if self._stopped:
             return self.error(SourceError, "stopped before the first picture")
-        if self.decode_errors:
-            return self.error(SourceInvalid, f"none of its {self.decode_errors} packets could be decoded")
+        if damaged := self.skipped[UNDECODABLE]:
+            return self.error(SourceInvalid, f"none of its {damaged} packets could be decoded")
         return self.error(SourceInvalid, "the video stream is empty")
 
     def _late(self) -> SourceError:

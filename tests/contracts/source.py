@@ -58,7 +58,7 @@ class SourceContract:
         assert [frame.index for frame in frames] == list(range(self.count))
         assert times[0] == 0.0
         assert np.diff(times) == pytest.approx(self.interval_s, abs=2e-3)
-        assert source.decode_errors == 0
+        assert source.skipped["undecodable"] == 0
 
     def test_only_chosen_frames_come_but_all_are_counted(self, connect: Connect) -> None:
         with connect(analyse_hz=5.0) as source:
