@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.config import AggregateConfig
-from stream.events import UNCERTAIN, EmotionChanged, EmotionSample, Event, TrackEnded, TrackStarted
+from stream.events import UNCERTAIN, EmotionChanged, EmotionSample, Event, TrackEnded, TrackStarted, stamp
 from stream.records import Moment, Scores, TrackEnd, Tracks
 
 ROUNDING_S = 0.005  # containers round time stamps, some to a millisecond
@@ -268,7 +268,7 @@ class Aggregator:
             track = self._tracks.get(track_id)
             if track is None:
                 track = self._tracks[track_id] = _Track(track_id, self._labels, sight, self._config)
-                started.append(TrackStarted(**_stamp(moment), track_id=track_id, box=track.box()))
+                started.append(TrackStarted(**stamp(moment), track_id=track_id, box=track.box()))
             elif (change := track.see(sight, self._config)) is not None:
                 previous[track_id] = change.before
         ends = [*self._ends(moment, tracks.ended)]  # first, because a face that is gone has no samples
@@ -287,7 +287,7 @@ class Aggregator:
             changed = track_id in previous
             due = self._config.sample_s is not None and track.take_sample(moment.media_time_s, self._config.sample_s)
             if changed or due:
-                said = {**_stamp(moment), **track.state(moment.media_time_s, self._config)}
+                said = {**stamp(moment), **track.state(moment.media_time_s, self._config)}
                 if changed:
                     yield EmotionChanged(**said, previous=previous[track_id])
                 if due:
@@ -297,15 +297,4 @@ class Aggregator:
         for end in ended:
             track = self._tracks.pop(end.track_id, None)
             if track is not None:
-                yield TrackEnded(**_stamp(moment), reason=end.reason, **track.summary())
-
-
-def _stamp(moment: Moment) -> dict[str, Any]:
-    """The fields that every event begins with."""
-    return {
-        "camera_id": moment.camera_id,
-        "session": moment.session,
-        "media_time_s": moment.media_time_s,
-        "captured_at": moment.captured_at,
-        "clock_source": moment.clock_source,
-    }
+                yield TrackEnded(**stamp(moment), reason=end.reason, **track.summary())

@@ -20,6 +20,7 @@ from typing import Any
 from rich.table import Table
 
 from stream.errors import SourceError
+from stream.urls import mask
 
 KINDS = ("decode", "5hz", "every")
 CHILD_TIMEOUT_S = 600.0
@@ -38,7 +39,7 @@ class Cost:
 def measure(clip: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
     """The figures as `--json` prints them; times are CPU milliseconds per source frame. Raises SourceError."""
     if not clip.is_file():
-        raise SourceError(f"{clip}: no such file; name a video to measure on")
+        raise SourceError(f"{mask(str(clip))}: no such file; name a video to measure on")
     costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     for number in range(1, repeats + 1):
         for kind in KINDS:

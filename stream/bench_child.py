@@ -10,6 +10,7 @@ import importlib
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import av
 from engines.load import backend, load_engine
 from stream.aggregate import Aggregator
 from stream.classify import Classifier
-from stream.config import CameraConfig, Config, SourceConfig
+from stream.config import CameraConfig, Config, RunConfig, SourceConfig
 from stream.detectors import make_detector
 from stream.launch import find_models, launch
 from stream.records import Frame
@@ -54,7 +55,8 @@ def _cost(kind: str, clip: Path) -> dict[str, float]:
     if kind == "decode":
         frames = _decode(clip)
     else:
-        launch(_config(clip, HZ[kind]), say=lambda words: None)
+        with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:  # a Redis without anybody's events
+            launch(_config(clip, HZ[kind], Path(folder)), say=lambda words: None)
     return {
         "cpu_s": _cpu_s() - cpu_s,
         "wall_s": time.monotonic() - began_s,
@@ -79,9 +81,9 @@ def _decode(clip: Path) -> int:
     return frames
 
 
-def _config(clip: Path, analyse_hz: float | None) -> Config:
+def _config(clip: Path, analyse_hz: float | None, folder: Path | None = None) -> Config:
     camera = CameraConfig(name="bench", source=str(clip), settings=SourceConfig(analyse_hz=analyse_hz))
-    return Config(cameras=(camera,))
+    return Config(cameras=(camera,), run=RunConfig(private_redis=folder))
 
 
 class Stopwatch:

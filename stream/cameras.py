@@ -68,19 +68,20 @@ class Camera:
         self._clocks = clocks
         self._backoff = backoff
         self._timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s, live=live)
-        # (media time, arrival) while connected; a tuple is set as one, so `watch` never sees half of it
-        self._last_frame: tuple[float, float] | None = None
+        self._last_frame_s: float | None = None  # when the last frame was handed on, while connected; monotonic clock
         # set by `watch`, cleared by the thread: a stall told in the moment of its end is corrected by the next frame
         self._stalled = False
-        self._quarantined = False
+        self._given_up: str | None = None  # why nobody wants this camera's frames any more
 
     def run(self) -> None:
         """The thread's body. Always finishes the camera's inputs, whatever happens."""
         try:
             self._session = self._find_session()  # reads the whole of a recording, so here and not in the main thread
-            while not self._stop.is_set() and self._connect_once():
+            while not self._over() and self._connect_once():
                 pass
-            if self._stop.is_set() and self.failed is None:
+            if self._given_up is not None:
+                self._fail(self._given_up)
+            elif self._stop.is_set() and self.failed is None:
                 self._end("ended", "stopped")
         except Closed:
             log.debug("camera %s: the analysis has gone", self.camera_id)
@@ -92,14 +93,13 @@ class Camera:
 
     def watch(self) -> None:
         """Called by the supervisor now and then: if frames stay away the camera is `stalled`; its clock goes on."""
-        last = self._last_frame
+        last = self._last_frame_s
         if not self._live or last is None:
             return
-        media_time_s, arrived_s = last
-        away_s = self._clocks.monotonic() - arrived_s
+        away_s = self._clocks.monotonic() - last
         if away_s < self._stall_s():
             return
-        moment = self._moment(media_time_s + away_s)
+        moment = self._now()
         try:
             if not self._stalled:
                 self._stalled = True
@@ -108,25 +108,27 @@ class Camera:
         except Closed:
             log.debug("camera %s: the analysis has gone", self.camera_id)
 
-    def quarantine(self, reason: str) -> None:
-        """The analysis cannot work on this camera's data: stop reading it. Its last events were told already."""
-        self.failed = reason
-        self._quarantined = True
+    def give_up(self, reason: str) -> None:
+        """Stop reading this camera and let it fail; takes effect with its next frame. From any thread."""
+        self._given_up = reason
+
+    def _over(self) -> bool:
+        return self._stop.is_set() or self._given_up is not None
 
     def _connect_once(self) -> bool:
         """One connection from `connecting` to its end. True: try again."""
-        self._inputs.put(CameraState(*self._moment(self._now_s()), state="connecting"))
+        self._inputs.put(CameraState(*self._now(), state="connecting"))
         source = self._make_source(self._session, self._timeline)
         try:
             self._read(source, source.open())
         except SourceError as error:
             return self._lost(error)
         finally:
-            self._last_frame = None
+            self._last_frame_s = None
             self._stalled = False
             self.skipped += source.skipped
             source.close()
-        if self._stop.is_set() or self._quarantined:
+        if self._over():
             return False
         self._end("ended", None)
         return False
@@ -135,10 +137,10 @@ class Camera:
         """Hand on the frames; `live` stands before the first of them, and before the first after a stall."""
         told = False
         for frame in source.frames():
-            if self._stop.is_set() or self._quarantined:
+            if self._over():
                 return
             self._backoff.reset()
-            self._last_frame = (frame.media_time_s, self._clocks.monotonic())
+            self._last_frame_s = self._clocks.monotonic()
             if self._stalled or not told:
                 self._stalled, told = False, True
                 self._tell_live(frame, info)
@@ -146,7 +148,7 @@ class Camera:
 
     def _lost(self, error: SourceError) -> bool:
         """Tell what happened; for a live camera wait and say True, for a file fail and say False."""
-        if self._stop.is_set() or self._quarantined:
+        if self._over():
             return False
         if not self._live:
             self._fail(str(error))
@@ -182,15 +184,16 @@ class Camera:
         self, state: Literal["offline", "ended", "failed"], reason: str | None, retry_in_s: float | None = None
     ) -> None:
         rounded = None if retry_in_s is None else round(retry_in_s, 1)
-        self._inputs.put(CameraEnded(*self._moment(self._now_s()), state=state, reason=reason, retry_in_s=rounded))
+        self._inputs.put(CameraEnded(*self._now(), state=state, reason=reason, retry_in_s=rounded))
 
-    def _moment(self, at_s: float) -> _Moment:
+    def _now(self) -> _Moment:
+        """This moment, without a frame. A live clock goes on meanwhile; a file's stands where its last frame stood."""
+        at_s = self._timeline.now_s
+        if self._live:
+            at_s = self._timeline.estimate_s(self._clocks.monotonic())
+            self._timeline.told(at_s)
         captured_at, clock_source = self._captured_at(at_s)
         return self.camera_id, self._session, at_s, captured_at, clock_source
-
-    def _now_s(self) -> float:
-        """Media time now: a live clock goes on while no frame comes, a file's stands where its last frame stood."""
-        return self._timeline.estimate_s(self._clocks.monotonic()) if self._live else self._timeline.now_s
 
     def _captured_at(self, at_s: float) -> tuple[datetime | None, ClockSource]:
         if self._live:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from engines.errors import EngineError
 from stream import config as settings
@@ -29,9 +32,14 @@ from stream.urls import expand, has_password, scrub
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 0, 1, 2, 4, 130
 
+EXIT_CODES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
+    ((EngineError,), EXIT_MODEL),
+    ((ConfigError, SinkError, SourceError), EXIT_USAGE),  # before any camera started; later they are the camera's own
+    ((StreamError,), EXIT_FAILED),
+)
+
 app = typer.Typer(
     help="Emotions of tracked faces from many cameras, as events in Redis. --debug anywhere adds tracebacks.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and those may hold addresses
     rich_markup_mode=None,  # a usage error is a sentence, not a box
     add_completion=False,
@@ -51,21 +59,36 @@ Hold = Annotated[
 
 
 def main() -> NoReturn:
-    """The console script: every foreseen error becomes one sentence and an exit code."""
+    """The console script: every error becomes one sentence and an exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     _log_to_stderr(debug)
+    for argument in arguments:
+        _hide_password(argument)
     try:
-        app(arguments, prog_name="emostream")  # ends in SystemExit
-    except EngineError as error:
-        sys.exit(_refuse(error, EXIT_MODEL, debug))
-    except (ConfigError, SinkError, SourceError) as error:
-        sys.exit(_refuse(error, EXIT_USAGE, debug))
-    except StreamError as error:
-        sys.exit(_refuse(error, EXIT_FAILED, debug))
-    except BrokenPipeError:  # whoever read our output has left, as `head` does
+        sys.exit(app(arguments or ["--help"], prog_name="emostream", standalone_mode=False))
+    except Exception as error:
+        sys.exit(_refuse(error, debug))
+
+
+def _refuse(error: Exception, debug: bool) -> int:
+    """Say what was wrong, once and without credentials; the exit code for it."""
+    if isinstance(error, BrokenPipeError):  # whoever read our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(EXIT_DONE)
+        return EXIT_DONE
+    if isinstance(error, typer.Abort):
+        return EXIT_INTERRUPTED
+    if debug:
+        print(scrub("".join(traceback.format_exception(error))), file=sys.stderr)
+    if isinstance(error, TyperException):
+        say(f"emostream: {error.format_message()} (emostream --help)")
+        return EXIT_USAGE
+    for kinds, code in EXIT_CODES:
+        if isinstance(error, kinds):
+            say(f"emostream: {error}")
+            return code
+    say(f"emostream: unforeseen {type(error).__name__}: {error}; --debug shows where")
+    return EXIT_FAILED
 
 
 @app.command()
@@ -84,8 +107,6 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a worker on cameras and files until they end or a signal comes."""
-    for source in sources or []:
-        _hide_password(source)
     source_settings: dict[str, Any] = {
         **({"analyse_hz": analyse_hz} if analyse_hz is not None else {}),
         **({"analyse_hz": None} if every_frame else {}),
@@ -201,7 +222,7 @@ def train(context: typer.Context) -> None:
 
 def _work(config: settings.Config, as_json: bool) -> None:
     """Run the worker and end with the exit code of what it came to."""
-    from stream.launch import launch
+    from stream.launch import Ended, launch, wait_until
     from stream.watch import line
 
     if not config.cameras:
@@ -212,25 +233,30 @@ def _work(config: settings.Config, as_json: bool) -> None:
         if (text := line(accepted.event)) is not None:
             console.print(text)
 
-    ended = launch(config, say=say, show=show, at_terminal=sys.stdin.isatty() and sys.stdout.isatty())
-    outcome = ended.outcome
-    for name, reason in outcome.failed.items():
-        say(f"camera {name} failed: {reason}")
-    for name, causes in outcome.skipped.items():
-        say(f"camera {name} skipped {', '.join(f'{count} frames ({cause})' for cause, count in causes.items())}")
-    for name in outcome.abandoned:
-        say(f"{name} did not end in time and was abandoned")
-    for name, count in outcome.undelivered.items():
-        say(f"{name}: {count} events were not delivered")
-    if as_json:
-        answer(ended.as_json())
-    raise typer.Exit(ended.exit_code)
+    def after(ended: Ended, private_url: str | None, asked: Callable[[], bool]) -> None:
+        for sentence in ended.sentences():
+            say(sentence)
+        if as_json:
+            answer(ended.as_json())
+        seconds = _hold_s(config)
+        if private_url is not None and seconds > 0 and ended.exit_code == EXIT_DONE:
+            until = "Ctrl-C" if math.isinf(seconds) else f"{seconds:g} s are over"
+            watch = f"emostream watch --from start --redis {private_url}"
+            say(f"every camera has ended; Redis stays until {until}: {watch}")
+            wait_until(asked, seconds)
+
+    raise typer.Exit(launch(config, say=say, show=show, after=after).exit_code)
+
+
+def _hold_s(config: settings.Config) -> float:
+    """How long a private Redis stays for whoever still wants to read: as asked for, else for a person at a terminal."""
+    if config.run.hold_s is not None:
+        return config.run.hold_s
+    return math.inf if sys.stdin.isatty() and sys.stdout.isatty() else 0.0
 
 
 def _overrides(redis: str | None, out: Path | None, hold: float | None) -> dict[str, Any]:
     """What these options lay over the configuration file; an option that was not given lays nothing."""
-    if redis is not None:
-        _hide_password(redis)
     run_settings = {**({"out": out} if out is not None else {}), **({"hold_s": hold} if hold is not None else {})}
     return {
         **({"redis": {"url": redis}} if redis is not None else {}),
@@ -241,7 +267,6 @@ def _overrides(redis: str | None, out: Path | None, hold: float | None) -> dict[
 def _redis_url(given: str | None) -> str:
     """The Redis to read from: the one named, else the private one of a worker that runs here."""
     if given is not None:
-        _hide_password(given)
         return expand(given, os.environ)
     from stream.private_redis import find
 
@@ -274,13 +299,6 @@ class _Scrubbed(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
-
-
-def _refuse(error: Exception, code: int, debug: bool) -> int:
-    if debug:
-        print(scrub("".join(traceback.format_exception(error))), file=sys.stderr)
-    say(f"emostream: {error}")
-    return code
 
 
 def say(text: str) -> None:

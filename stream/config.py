@@ -134,6 +134,7 @@ class RunConfig(Section):
     """The worker itself."""
 
     out: Path | None = None  # also write events to this JSON Lines file
+    private_redis: Path | None = None  # folder of its data; None: in the state folder of the user
     hold_s: float | None = None  # keep the private Redis this long after the last file; None: as the terminal suggests
     drain_s: Positive = 10.0  # a stop finishes within this
 

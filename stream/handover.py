@@ -185,5 +185,11 @@ class EventQueue:
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more comes; something may still wait."""
+        with self._changed:
+            return self._closed
+
     def _has_room(self) -> bool:
         return self._closed or self._capacity is None or len(self._waiting) < self._capacity

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -20,17 +20,17 @@ from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox
 from stream.publisher import Chore, Publisher, Report
 from stream.runtime import Models, Outcome, Worker, system_clocks
-from stream.sinks.base import Accepted, Sink
-from stream.sinks.jsonl import JsonlSink
+from stream.sinks import make_sink
+from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
-from stream.sinks.redis import RedisSink
 from stream.sinks.tap import TapSink
 from stream.sources import is_live
-from stream.urls import mask
 
 log = logging.getLogger(__name__)
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+Say = Callable[[str], None]
+Show = Callable[[Accepted], None]
 RENEWALS = 3  # of a lease before it would run out
 POLL_S = 0.25  # how often a wait looks whether somebody asked for the end
 
@@ -48,6 +48,18 @@ class Ended:
             return EXIT_INTERRUPTED
         return EXIT_FAILED if self.outcome.failed or self.outcome.undelivered or self.outcome.abandoned else 0
 
+    def sentences(self) -> Iterator[str]:
+        """What an operator should know, a line each; nothing when all went well."""
+        outcome = self.outcome
+        for name, reason in outcome.failed.items():
+            yield f"camera {name} failed: {reason}"
+        for name, causes in outcome.skipped.items():
+            yield f"camera {name} skipped {', '.join(f'{count} frames ({cause})' for cause, count in causes.items())}"
+        for name, count in outcome.undelivered.items():
+            yield f"{name}: {count} events were not delivered"
+        for name in outcome.abandoned:
+            yield f"the thread {name} did not end in time and was abandoned"
+
     def as_json(self) -> dict[str, Any]:
         outcome = self.outcome
         return {
@@ -58,6 +70,10 @@ class Ended:
             "undelivered": outcome.undelivered,
             "exit_code": self.exit_code,
         }
+
+
+# what a run came to, the URL of a private Redis, whether somebody asks for the end
+After = Callable[[Ended, str | None, Callable[[], bool]], None]
 
 
 class Interrupts:
@@ -88,16 +104,12 @@ class Interrupts:
         self.heard = number
 
 
-def launch(
-    config: Config,
-    say: Callable[[str], None],
-    show: Callable[[Accepted], None] | None = None,
-    at_terminal: bool = False,
-) -> Ended:
+def launch(config: Config, *, say: Say, show: Show | None = None, after: After | None = None) -> Ended:
     """Run the configured cameras until they end or a signal comes. To be called in the main thread.
 
-    `say` gets lines for the operator, `show` every event. Raises ConfigError, SinkError or EngineError before any
-    camera starts, and whatever broke analysis or publishing afterwards.
+    `say` gets lines for the operator and `show` every event. `after` is called once, at the end, while a private Redis
+    is still there. Raises ConfigError, SinkError or EngineError before any camera starts, and whatever broke analysis
+    or publishing afterwards.
     """
     for camera in config.cameras:
         is_live(camera)  # an address of unknown kind is refused before anything is started
@@ -105,18 +117,16 @@ def launch(
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         private = config.redis.url is None
-        redis = stack.enter_context(_private_redis(config.redis, say)) if private else config.redis
+        redis = stack.enter_context(_private_redis(config, say)) if private else config.redis
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        leases = stack.enter_context(_leased(config, redis, name, interrupts, say))
-        sinks: list[Sink] = [RedisSink(redis, name)]
-        if config.run.out is not None:
-            sinks.append(JsonlSink(config.run.out))
-        if show is not None:
-            sinks.append(TapSink("terminal", show))
-        outcome = _run(config, models, sinks, leases, interrupts, say)
-        if private:
-            _hold(config.run.hold_s, at_terminal, redis, interrupts, say)
-        return Ended(outcome, interrupts.heard)
+        with closing(Leases(redis, name)) as leases:
+            outcome = Outcome()
+            if _lease_all(config, leases, interrupts, say):
+                outcome = _run(config, redis, models, leases, name, show, interrupts, say)
+        ended = Ended(outcome, interrupts.heard)
+        if after is not None:
+            after(ended, redis.url if private else None, interrupts.asked)
+        return ended
 
 
 def find_models(config: Config) -> Models:
@@ -124,14 +134,32 @@ def find_models(config: Config) -> Models:
     return Models(face=store.find_model(config.detector.model), emotion=store.find_model(config.emotion.model))
 
 
+def wait_until(over: Callable[[], bool], seconds: float) -> bool:
+    """Wait so long, or until `over` says so; whether it did."""
+    patience = threading.Event()  # never set: only its timeout is used
+    left_s = seconds
+    while not over() and left_s > 0:
+        patience.wait(min(POLL_S, left_s))
+        left_s -= POLL_S
+    return over()
+
+
 def _run(
     config: Config,
+    redis: RedisConfig,
     models: Models,
-    sinks: list[Sink],
     leases: Leases,
+    name: str,
+    show: Show | None,
     interrupts: Interrupts,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Outcome:
+    """From here on everything is there: make the sinks and the worker, and let it run."""
+    addresses = [redis.url or "", *([str(config.run.out)] if config.run.out else [])]
+    sinks = [make_sink(address, redis, name) for address in addresses]
+    if show is not None:
+        sinks.append(TapSink("terminal", show))
+
     def keep_leases() -> None:
         for camera_id in leases.renew():
             worker.give_up(camera_id, "another worker has taken this camera")
@@ -141,10 +169,10 @@ def _run(
         MemoryOutbox(config.outbox, [sink.name for sink in sinks], lossless=only_files),
         sinks,
         drain_s=config.run.drain_s,
-        chores=[Chore("leases", config.redis.lease_s / RENEWALS, keep_leases)],
+        chores=[Chore("leases", redis.lease_s / RENEWALS, keep_leases)],
         report=Report(
-            trouble=lambda sink, sentence: say(f"{sink} is in trouble: {sentence}"),
-            recovered=lambda sink: say(f"{sink} has recovered"),
+            trouble=lambda sink, sentence: say(sentence if sentence.startswith(f"{sink}: ") else f"{sink}: {sentence}"),
+            recovered=lambda sink: say(f"{sink}: recovered"),
         ),
     )
     worker = Worker(config, models, publisher, system_clocks())
@@ -152,49 +180,30 @@ def _run(
 
 
 @contextmanager
-def _private_redis(config: RedisConfig, say: Callable[[str], None]) -> Iterator[RedisConfig]:
-    """A Redis of our own for this run, and the configuration that points to it."""
+def _private_redis(config: Config, say: Say) -> Iterator[RedisConfig]:
+    """A Redis of our own for this run, and the settings that point to it."""
     from stream.private_redis import PrivateRedis
 
-    with PrivateRedis() as private:
+    with PrivateRedis(config.run.private_redis) as private:
         say(f"private Redis at {private.url}; watch it with: emostream watch --redis {private.url}")
-        yield config.model_copy(update={"url": private.url})
+        yield config.redis.model_copy(update={"url": private.url})
 
 
-@contextmanager
-def _leased(
-    config: Config, redis: RedisConfig, name: str, interrupts: Interrupts, say: Callable[[str], None]
-) -> Iterator[Leases]:
-    """Every camera leased to this worker. What a killed worker left is waited for: it runs out within one lease."""
-    leases = Leases(redis, name)
-    patience = threading.Event()  # never set: only its timeout is used
-    try:
-        left_s = redis.lease_s + 1.0
-        while missing := [camera.name for camera in config.cameras if not leases.lease(camera.name)]:
-            if left_s <= 0 or interrupts.asked():
-                raise ConfigError(
-                    f"camera {missing[0]} is run by another worker on {mask(redis.url or '')}; "
-                    "stop that one, or give this camera another name"
-                )
-            if left_s > redis.lease_s:
-                say(f"camera {missing[0]} is leased to another worker; waiting until it is free")
-            patience.wait(POLL_S)
-            left_s -= POLL_S
-        yield leases
-    finally:
-        leases.close()
+def _lease_all(config: Config, leases: Leases, interrupts: Interrupts, say: Say) -> bool:
+    """Every camera leased to this worker; False when somebody asked for the end meanwhile.
 
+    What a killed worker left is waited for: it runs out within one lease. Raises ConfigError when it does not.
+    """
 
-def _hold(
-    hold_s: float | None, at_terminal: bool, redis: RedisConfig, interrupts: Interrupts, say: Callable[[str], None]
-) -> None:
-    """Keep the private Redis for whoever still wants to read from it."""
-    left_s = hold_s if hold_s is not None else (float("inf") if at_terminal else 0.0)
-    if left_s <= 0 or interrupts.asked():
-        return
-    until = "Ctrl-C" if hold_s is None else f"{hold_s:g} s are over"
-    say(f"every camera has ended; Redis stays until {until}: emostream watch --from start --redis {redis.url}")
-    patience = threading.Event()  # never set: only its timeout is used
-    while left_s > 0 and not interrupts.asked():
-        patience.wait(min(POLL_S, left_s))
-        left_s -= POLL_S
+    def held_by_others() -> str | None:
+        return next((camera.name for camera in config.cameras if not leases.lease(camera.name)), None)
+
+    if (name := held_by_others()) is None:
+        return True
+    say(f"camera {name} is leased to another worker; waiting until it is free")
+    if not wait_until(lambda: interrupts.asked() or held_by_others() is None, config.redis.lease_s + 1.0):
+        raise ConfigError(
+            f"camera {held_by_others() or name} is run by another worker on {leases.name}; "
+            "stop that one, or give this camera another name"
+        )
+    return not interrupts.asked()

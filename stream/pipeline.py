@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 from engines.errors import EngineError, EngineMismatch
 from stream.aggregate import Aggregator
 from stream.detectors.base import Detector
-from stream.events import CameraStatus, Event, Gap, TimeRange
-from stream.records import CameraEnded, CameraState, Faces, Frame, Input, Moment, Scores, Tick, TrackEnd, Tracks
+from stream.events import CameraStatus, Event, Gap, TimeRange, stamp
+from stream.records import CameraEnded, CameraState, Faces, Frame, Input, Scores, Tick, TrackEnd, Tracks
 from stream.tracking import Tracker
 
 Result = TypeVar("Result")
@@ -131,14 +131,14 @@ class Pipeline:
     def _ended(self, item: CameraEnded) -> list[Event]:
         camera = self._camera(item.camera_id)
         ended: list[Event] = list(camera.aggregator.tick(item, camera.tracker.end("camera_ended")))
-        status = CameraStatus(**_stamp(item), status=item.state, reason=item.reason, retry_in_s=item.retry_in_s)
+        status = CameraStatus(**stamp(item), status=item.state, reason=item.reason, retry_in_s=item.retry_in_s)
         return [*ended, status]
 
     def _status(self, item: CameraState) -> CameraStatus:
         if item.state != "live":
-            return CameraStatus(**_stamp(item), status=item.state, reason=item.reason)
+            return CameraStatus(**stamp(item), status=item.state, reason=item.reason)
         return CameraStatus(
-            **_stamp(item),
+            **stamp(item),
             status="live",
             width_px=item.width_px,
             height_px=item.height_px,
@@ -152,10 +152,10 @@ class Pipeline:
         self._quarantined.add(item.camera_id)
         self._on_trouble(Trouble(item.camera_id, item.index if isinstance(item, Frame) else None, error))
         why = f"the analysis failed on this camera's data ({type(error).__name__}); the log names the frame"
-        last = CameraEnded(**_stamp(item), state="failed", reason=why)
+        last = CameraEnded(**stamp(item), state="failed", reason=why)
         told = _attempt(self._ended, last)  # its tracker or aggregator may be what is broken
         if isinstance(told, Exception):
-            return [CameraStatus(**_stamp(item), status="failed", reason=why)]
+            return [CameraStatus(**stamp(item), status="failed", reason=why)]
         return told
 
     def _camera(self, camera_id: str) -> _Camera:
@@ -209,15 +209,4 @@ def _gap(frame: Frame) -> list[Event]:
     if frame.skipped_s <= 0:
         return []
     jumped = TimeRange(from_s=frame.media_time_s - frame.skipped_s, to_s=frame.media_time_s)
-    return [Gap(**_stamp(frame), reason="stream_jumped", ranges=(jumped,))]
-
-
-def _stamp(moment: Moment) -> dict[str, Any]:
-    """The fields that every event begins with."""
-    return {
-        "camera_id": moment.camera_id,
-        "session": moment.session,
-        "media_time_s": moment.media_time_s,
-        "captured_at": moment.captured_at,
-        "clock_source": moment.clock_source,
-    }
+    return [Gap(**stamp(frame), reason="stream_jumped", ranges=(jumped,))]

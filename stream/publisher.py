@@ -7,6 +7,7 @@ a sink does never decides what is lost.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -30,6 +31,8 @@ CAP_S: Final = 2.5
 class Events(Protocol):
     """What the publisher takes from: `handover.EventQueue`."""
 
+    @property
+    def closed(self) -> bool: ...
     def take(self, timeout_s: float | None) -> list[Event]: ...  # raises Closed when closed and empty
 
 
@@ -41,7 +44,7 @@ class Chore:
     every_s: float
     run: Callable[[], None]  # a SinkError is reported, and it is tried again when it is due again
     due_s: float = field(default=0.0, init=False)  # on the monotonic clock
-    troubled: bool = field(default=False, init=False)
+    trouble: str | None = field(default=None, init=False)  # the sentence that was reported last
 
 
 def _silent(*_: str) -> None:
@@ -59,8 +62,8 @@ class Report:
 class Publisher:
     """`open`, `run` and `close` are called once each, in this order, by the publish thread.
 
-    `drain_s` is how long sinks may still take after the queue was closed. While the outbox is full, the queue is left
-    alone. `wait(seconds)` is how to wait without a queue.
+    `drain_s` is how long sinks may still take after the queue was closed. While the outbox is full, an open queue is
+    left alone. `wait(seconds)` is how to wait without a queue.
     """
 
     def __init__(
@@ -94,20 +97,21 @@ class Publisher:
         for feed in self._feeds:
             feed.open()
 
-    def run(self, queue: Events) -> dict[str, int]:
+    def run(self, queue: Events, left_s: Callable[[], float] = lambda: math.inf) -> dict[str, int]:
         """Publish until the queue is closed and everything is delivered, or `drain_s` after that.
 
-        Returns what was not delivered: events per sink, without those sinks that have them all.
+        `left_s` is asked once the queue is closed: draining takes no longer than it says, either. Returns what was not
+        delivered: events per sink, without those sinks that have them all.
         """
         try:
             while True:
-                if self._outbox.full:
+                if self._outbox.full and not queue.closed:
                     self._wait(self._idle_s())
                 elif events := queue.take(self._idle_s()):
                     self._outbox.append(events)
                 self._work()
         except Closed:
-            self._drain()
+            self._drain(min(self._drain_s, left_s()))
         return {feed.name: depth for feed in self._feeds if (depth := self._outbox.depth(feed.name))}
 
     def close(self) -> None:
@@ -116,8 +120,8 @@ class Publisher:
             feed.close()
         self._outbox.close()
 
-    def _drain(self) -> None:
-        end_s = self._monotonic() + self._drain_s
+    def _drain(self, drain_s: float) -> None:
+        end_s = self._monotonic() + drain_s
         self._work()
         while any(feed.waiting for feed in self._feeds) and (left_s := end_s - self._monotonic()) > 0:
             self._wait(min(left_s, self._idle_s()))
@@ -133,12 +137,13 @@ class Publisher:
     def _do(self, chore: Chore) -> None:
         try:
             chore.run()
-            if chore.troubled:
+            if chore.trouble is not None:
                 self._report.recovered(chore.name)
-            chore.troubled = False
+            chore.trouble = None
         except SinkError as error:
-            chore.troubled = True
-            self._report.trouble(chore.name, str(error))
+            if chore.trouble != str(error):
+                chore.trouble = str(error)
+                self._report.trouble(chore.name, chore.trouble)
         chore.due_s = self._monotonic() + chore.every_s
 
     def _idle_s(self) -> float:

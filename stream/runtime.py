@@ -5,6 +5,7 @@
 | `camera-<id>`, one per camera | its source and timeline | `Inputs` | stop is set, or the source ended |
 | `analysis`, one | engines, trackers, aggregators | `EventQueue` | all cameras have finished, nothing waits |
 | `publish`, one | the outbox, `seq`, the sinks | the sinks | `EventQueue` is closed and empty, or the deadline |
+| `terminal`, if shown | the function that shows events | the terminal | the sink is closed; it may be stuck |
 | main | configuration, stop event, supervision | - | signal, end of all cameras, or first failure |
 
 Stopping is data flow: cameras stop, so Inputs runs dry, so analysis ends and closes the EventQueue, so publishing
@@ -15,6 +16,7 @@ in the main thread. A camera's failure stays with that camera.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -45,6 +47,7 @@ from stream.tracking import Tracker
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.25  # how often the supervisor looks at the cameras
+REPORT_S = 1.0  # before the end of a stop publishing gives up, and says what it could not deliver
 REPLACED = "analysis_busy"  # why a frame was replaced unread by a newer one
 FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
 
@@ -89,7 +92,8 @@ class Worker:
         self._stop = threading.Event()
         self._analysis_ready = threading.Event()
         self._publish_ready = threading.Event()
-        self._failure: Exception | None = None  # the first of analysis or publishing
+        self._failure: BaseException | None = None  # the first of analysis or publishing
+        self._deadline: Deadline | None = None  # set once by whoever begins the stop, before _stop
         self._fingerprints: tuple[str, ...] = ()  # of the engines; written before _analysis_ready is set
         self._outcome = Outcome()
         live = [camera.name for camera in config.cameras if is_live(camera)]
@@ -125,31 +129,40 @@ class Worker:
     def give_up(self, camera_id: str, reason: str) -> None:
         """Stop reading one camera for good; the others go on. From any thread."""
         log.error("camera %s is given up: %s", camera_id, reason)
-        self._cameras[camera_id].quarantine(reason)
+        self._cameras[camera_id].give_up(reason)
 
     def _supervise(self, threads: Sequence[threading.Thread], asked_to_stop: Callable[[], bool]) -> None:
         """Until all threads have ended of themselves, or something asks for the end."""
         while any(thread.is_alive() for thread in threads) and not self._stop.wait(WATCH_S):
             if asked_to_stop():
-                self._stop.set()
+                self._begin_stop()
             for camera in self._cameras.values():
                 camera.watch()
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:
-        """Wait for all by one deadline, in the order of the data: cameras, analysis, publish."""
-        deadline = Deadline(self._config.run.drain_s)
+        """Wait for all by the deadline, in the order of the data: cameras, analysis, publish."""
+        deadline = self._deadline or Deadline(self._config.run.drain_s)
         for thread in reversed(threads):
             thread.join(deadline.left_s())
         self._outcome.abandoned = tuple(thread.name for thread in threads if thread.is_alive())
+
+    def _begin_stop(self) -> None:
+        if self._deadline is None:
+            self._deadline = Deadline(self._config.run.drain_s)
+        self._stop.set()
+
+    def _left_for_publishing_s(self) -> float:
+        """How long draining may take: until a little before the deadline, so that its report still comes in time."""
+        return math.inf if self._deadline is None else self._deadline.left_s() - REPORT_S
 
     def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
         # daemon: a decoder that never returns is abandoned and reported, and must not keep the process alive
         return threading.Thread(target=body, name=name, daemon=True)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
-        self._stop.set()
+        self._begin_stop()
 
     def _analyse(self) -> None:
         """The analysis thread."""
@@ -163,7 +176,7 @@ class Worker:
                     self._queue.put(events)
         except Closed:
             log.debug("analysis: every camera has finished")
-        except Exception as error:
+        except BaseException as error:  # whatever it is, main must hear of it: a thread's end is silent
             self._fail(error)
         finally:
             self._inputs.abort()
@@ -177,8 +190,8 @@ class Worker:
         try:
             self._publisher.open()
             self._publish_ready.set()
-            self._outcome.undelivered = self._publisher.run(self._queue)
-        except Exception as error:
+            self._outcome.undelivered = self._publisher.run(self._queue, self._left_for_publishing_s)
+        except BaseException as error:  # see _analyse
             self._fail(error)
         finally:
             self._queue.close()
@@ -207,7 +220,7 @@ class Worker:
     def _quarantine(self, trouble: Trouble) -> None:
         where = "" if trouble.frame_index is None else f" at frame {trouble.frame_index}"
         log.error("camera %s is quarantined%s", trouble.camera_id, where, exc_info=trouble.error)
-        self._cameras[trouble.camera_id].quarantine(f"the analysis failed{where}: {type(trouble.error).__name__}")
+        self._cameras[trouble.camera_id].give_up(f"the analysis failed{where}: {type(trouble.error).__name__}")
 
     def _camera(self, camera: CameraConfig) -> Camera:
         small = SmallSize(self._config.detector.input_px, max(self._models.face.spec.stride, 1))
@@ -233,7 +246,7 @@ class Worker:
             config.aggregate.model_dump_json(),
         ]
         path = recording_path(camera)
-        return recording_session(path, texts if path else [camera.source, *texts])
+        return recording_session(path, texts if path else [camera.source, *texts], self._stop.is_set)
 
     def _report(self) -> Outcome:
         failed = {name: camera.failed for name, camera in self._cameras.items() if camera.failed}

@@ -29,11 +29,11 @@ Script = Sequence[
 class ScriptedSource:
     """Behind the Source protocol: each connection plays its script; an exception first means `open` raises it."""
 
-    def __init__(self, live: bool, script: Script) -> None:
+    def __init__(self, live: bool, script: Script, timeline: Timeline, clock: Callable[[], float]) -> None:
         self.live = live
+        self._timeline, self._clock = timeline, clock
         self._script = list(script)
         self.closed = 0
-        self.decode_errors = 0
         self.skipped: Counter[str] = Counter()
 
     def open(self) -> StreamInfo:
@@ -46,7 +46,7 @@ class ScriptedSource:
             if isinstance(step, Exception):
                 raise step
             step()
-            yield frame("cam1", number * 0.2)
+            yield frame("cam1", self._timeline.stamp(number * 0.2, self._clock()).media_time_s)
 
     def close(self) -> None:
         self.closed += 1
@@ -90,7 +90,7 @@ class Bench:
 
     def _source(self, session: str, timeline: Timeline) -> ScriptedSource:
         script: Script = self._left.pop(0) if self._left else [SourceTimeout("no answer")]
-        self.sources.append(ScriptedSource(self._live, script))
+        self.sources.append(ScriptedSource(self._live, script, timeline, lambda: self.now_s))
         return self.sources[-1]
 
     def run(self) -> list[Input]:
@@ -183,9 +183,9 @@ def test_frames_that_stay_away_make_a_camera_stalled_and_its_clock_goes_on() -> 
     assert tick.media_time_s == pytest.approx(3.1)
 
 
-def test_a_quarantined_camera_stops_reading() -> None:
+def test_a_camera_that_is_given_up_stops_reading_and_fails() -> None:
     bench = Bench()
-    bench._left = [[no_op, lambda: bench.camera.quarantine("the analysis failed at frame 0"), no_op, no_op]]
+    bench._left = [[no_op, lambda: bench.camera.give_up("the analysis failed at frame 0"), no_op, no_op]]
     inputs = bench.run()
-    assert told(inputs).count("live") == 1
+    assert told(inputs) == ["connecting", "live", "Frame", "failed"]
     assert bench.camera.failed == "the analysis failed at frame 0"

@@ -37,6 +37,10 @@ class Queue:
         self._time = time
         self.lists = list(lists)
 
+    @property
+    def closed(self) -> bool:
+        return not self.lists
+
     def take(self, timeout_s: float | None) -> list[Event]:
         if not self.lists:
             raise Closed

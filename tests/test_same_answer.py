@@ -1,4 +1,4 @@
-"""Promise 5 on real video: the same answer at 5, 15 and 30 analysed frames a second, and with frames lost on the way."""
+"""Promise 5 on real video: one answer at 5, 15 and 30 analysed frames a second, and with frames lost on the way."""
 
 from __future__ import annotations
 

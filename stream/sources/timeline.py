@@ -44,6 +44,7 @@ class Timeline:
         self._interval_s = DEFAULT_INTERVAL_S
         self._arrived_s: float | None = None
         self._slot: int | None = None  # the last slot of the analysis grid that got its frame
+        self._told_s = -math.inf  # what was told without a frame; written by any thread, as one value
         self._reconnected = False
         self._pending: tuple[str, float] | None = None
 
@@ -53,10 +54,15 @@ class Timeline:
         return self._now_s or 0.0
 
     def estimate_s(self, arrived_s: float) -> float:
-        """Media time at a moment without a frame: the last frame's plus what the arrival clock went on since."""
-        if self._arrived_s is None:
-            return self.now_s
-        return self.now_s + max(0.0, arrived_s - self._arrived_s)
+        """Media time at a moment without a frame: the last frame's plus what the arrival clock went on since.
+
+        It never falls behind what was `told`.
+        """
+        return max(self.now_s + self._since(arrived_s), self._told_s)
+
+    def told(self, at_s: float) -> None:
+        """Something of this camera was told at `at_s` without a frame: every later frame comes after it."""
+        self._told_s = max(self._told_s, at_s)
 
     def expect(self, interval_s: float) -> None:
         """What the container claims to lie between two frames; it counts until timestamps show better."""
@@ -74,6 +80,9 @@ class Timeline:
             pts_s = None
         previous = self._now_s
         now = self._place(pts_s, arrived_s)
+        if now < self._told_s:  # after a stall the backlog comes with old PTS
+            self._tell("stalled", 0.0)
+            now = self._anchor(self._told_s + self._interval_s, pts_s)
         if previous is not None:  # repeated PTS, or reordered output of a broken stream
             now = max(now, previous + MIN_STEP_S, math.nextafter(previous, math.inf))
         self._now_s, self._arrived_s = now, arrived_s
@@ -82,6 +91,12 @@ class Timeline:
         pending, self._pending = self._pending, None
         why, skipped = pending or (None, 0.0)
         return Stamp(self._index, now, chosen=True, discontinuity=why, skipped_s=skipped)
+
+    def give_back(self, stamp: Stamp) -> None:
+        """The last frame was chosen and cannot be used: the next takes its place, and tells what it would have told."""
+        self._slot = None
+        if stamp.discontinuity is not None:
+            self._tell(stamp.discontinuity, stamp.skipped_s)
 
     def _place(self, pts_s: float | None, arrived_s: float) -> float:
         """The frame's media time, with the offset moved wherever PTS cannot be believed."""

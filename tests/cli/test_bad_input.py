@@ -171,6 +171,38 @@ def test_a_camera_of_another_worker_is_not_run_twice(
     assert "camera short is run by another worker" in ended.sentence
 
 
+def test_a_camera_that_another_worker_takes_ends_properly(world: World, server: RedisServer, tmp_path: Path) -> None:
+    config, out = configured(world, tmp_path / "lease.yaml", redis={"lease_s": 0.6}), tmp_path / "events.jsonl"
+    options = ("--config", config, "--redis", server.url, "--out", out, "--realtime")
+    with process("run", world.moody, *options) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if "arrived" in line:
+                break
+        with server.client() as client:
+            client.set("emostream:lease:{moody}", "another-worker")
+        _, err = child.communicate(timeout=20)
+    assert child.returncode == 1
+    assert "camera moody failed: another worker has taken this camera" in err
+    assert [event.type for event in events_of(out)[-2:]] == ["track.ended", "camera.status"]
+
+
+def test_an_output_that_nobody_reads_any_more_stops_nothing(world: World, server: RedisServer, tmp_path: Path) -> None:
+    out = tmp_path / "events.jsonl"
+    with process("run", world.moody, "--config", world.config, "--redis", server.url, "--out", out) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.wait(timeout=30) == 0
+    assert moods(events_of(out), "moody") == ["sad", "happy"]
+
+
+def test_a_mistyped_command_tells_no_password(emostream: Run) -> None:
+    ended = emostream("rtsp://user:secret@camera/1")
+    assert ended.code == 2
+    assert_one_sentence(ended.err)
+
+
 CAMERAS: dict[str, tuple[Behaviour, str]] = {
     "401": (Behaviour(kind="401"), "401"),
     "404": (Behaviour(kind="404"), "404"),
