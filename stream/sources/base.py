@@ -132,7 +132,7 @@ class Source(Protocol):
     """One camera or file. Made, used and closed by its camera's thread; opened at most once."""
 
     live: bool  # True: frames come when they come, and newer ones matter more; False: a recording, every frame counts
-    skipped: Counter[str]  # frames left out, by cause: damaged ones, and of a live camera those that came too late
+    skipped: Counter[str]  # frames left out, by cause: damaged and odd ones, and those for which a live camera is late
 
     def open(self) -> StreamInfo:
         """Connect and decode the first picture. Raises SourceError (its classes say why), with a scrubbed message."""

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.records import Frame
-from stream.sources.base import Context, Pacer, StreamInfo
+from stream.sources.base import Context, FramePixels, Pacer, StreamInfo
 from stream.sources.lag import Effort, LagWatch
 from stream.sources.pixels import Converter, upright_size
 
@@ -49,6 +49,9 @@ SKIPPED = {
 }
 
 UNDECODABLE = "undecodable"  # damaged on the way or on disk: each packet of these counts as a frame
+
+NOT_CONVERTED = "not_converted"  # decoded, but of a format or colour space that swscale does not know
+NOT_CONVERTED_LIMIT = 50  # so many at the beginning, and it is no accident
 
 # The first row that fits an error of FFmpeg gives its class and words. FFmpeg's own text can hold the whole address.
 _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
@@ -108,6 +111,7 @@ class VideoSource:
         self._end_s = 0.0  # an end of the stream before this much of it was seen means that it broke off
         self._seen_s = 0.0  # from the first PTS of this connection to the last
         self._timeless = False  # whether its timestamps are made up
+        self._converted = False  # whether a picture ever was
         self._stopped = False
 
     def open(self) -> StreamInfo:
@@ -134,7 +138,10 @@ class VideoSource:
             stamp = context.timeline.stamp(pts_s, picture.arrived_s)
             if not stamp.chosen:
                 continue
-            pixels = self._converter.convert(picture.frame)
+            pixels = self._pixels(picture.frame)
+            if pixels is None:
+                context.timeline.give_back(stamp)
+                continue
             if pacer is not None and pacer.until(stamp.media_time_s, stamp.discontinuity is not None):
                 return
             yield context.frame(stamp, picture.arrived_at if self.live else None, pixels)
@@ -269,6 +276,22 @@ class VideoSource:
         limit = self.settings.max_frame_px
         if max(width, height) > limit:
             raise self.error(SourceInvalid, f"{width}x{height} is larger than max_frame_px, {limit}")
+
+    def _pixels(self, frame: av.VideoFrame) -> FramePixels | None:
+        """The frame's pixels, or None for one that FFmpeg cannot convert, which is counted.
+
+        Cameras send an odd frame now and then. Raises SourceInvalid when all are: nothing would ever come of them.
+        """
+        try:
+            pixels = self._converter.convert(frame)
+        except av.error.FFmpegError as error:
+            self.skipped[NOT_CONVERTED] += 1
+            if not self._converted and self.skipped[NOT_CONVERTED] >= NOT_CONVERTED_LIMIT:
+                words = f"none of its first {NOT_CONVERTED_LIMIT} pictures could be converted ({error.strerror})"
+                raise self.error(SourceInvalid, words) from None
+            return None
+        self._converted = True
+        return pixels
 
     def _stop(self) -> bool:
         self._stopped = self._stopped or self.context.wait(0.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from stream.config import CameraConfig, SourceConfig
 from stream.errors import SourceError, SourceInvalid
@@ -15,6 +16,20 @@ from stream.records import Frame
 from stream.sources import SmallSize, Source, Timeline, make_source
 from tests import clips
 from tests.contracts.source import connected
+
+BT709, YCGCO = 1, 8  # H.273 matrix coefficients; swscale does not know the second
+
+
+def with_colour_matrix(clip: Path, matrix: int) -> bytes:
+    """A raw H.264 clip whose pictures claim these matrix coefficients."""
+    coded = b""
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        claim = f"h264_metadata=matrix_coefficients={matrix}:colour_primaries=1:transfer_characteristics=1"
+        rewriting = BitStreamFilterContext(claim, stream)
+        for packet in container.demux(stream):
+            coded += b"".join(bytes(each) for each in rewriting.filter(packet if packet.size else None))
+    return coded
 
 
 def read_all(source: Source) -> list[Frame]:
@@ -116,6 +131,22 @@ class TestDamage:
         assert set(source.skipped) == {"undecodable"}
         assert 20 < len(frames) <= 50 - source.skipped["undecodable"]
         assert frames[-1].media_time_s == pytest.approx(49 / 25)
+
+    def test_a_frame_that_cannot_be_converted_is_left_out(self, tmp_path: Path) -> None:
+        whole = clips.make_clip(tmp_path / "whole.h264", seconds=0.4)
+        known, odd = (with_colour_matrix(whole, matrix) for matrix in (BT709, YCGCO))
+        (tmp_path / "odd.h264").write_bytes(known + odd + known)
+        with connected(str(tmp_path / "odd.h264")) as source:
+            frames = read_all(source)
+        assert [frame.index for frame in frames] == [*range(10), *range(20, 30)]
+        assert source.skipped == {"not_converted": 10}
+
+    def test_frames_that_can_never_be_converted_are_no_video(self, tmp_path: Path) -> None:
+        whole = clips.make_clip(tmp_path / "whole.h264", seconds=2.4)
+        (tmp_path / "odd.h264").write_bytes(with_colour_matrix(whole, YCGCO))
+        error = refusal(tmp_path / "odd.h264", analyse_hz=5.0)
+        assert isinstance(error, SourceInvalid)
+        assert "none of its first 50 pictures could be converted" in str(error)
 
     def test_a_truncated_matroska_ends_where_it_is_cut(self, matroska_clip: Path, tmp_path: Path) -> None:
         with connected(str(clips.truncated(matroska_clip, tmp_path / "cut.mkv"))) as source:

@@ -164,6 +164,21 @@ class TestDiscontinuities:
         assert told(found) == [(4, "pts_jumped", 39.96)]
 
 
+class TestFramesThatCannotBeUsed:
+    def test_the_next_one_takes_the_place(self) -> None:
+        timeline = Timeline(5, GAP_S)
+        stamp = timeline.stamp(0.0, 0.0)
+        timeline.give_back(stamp)
+        found = stamps(at_rate(25, 0.4, 0.04), timeline=timeline)
+        assert [s.index for s in found if s.chosen] == [1, 5, 10]
+
+    def test_what_it_told_is_told_by_the_next(self) -> None:
+        timeline = Timeline(None, GAP_S)
+        jumped = stamps([0.0, 10.0], timeline=timeline)[-1]
+        timeline.give_back(jumped)
+        assert told(stamps([10.04, 10.08], timeline=timeline)) == [(2, "pts_jumped", 10.0)]
+
+
 class TestReconnect:
     def test_what_was_lost_is_told_by_arrival(self) -> None:
         timeline = Timeline(None, GAP_S, live=True)
