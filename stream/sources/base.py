@@ -19,6 +19,9 @@ from stream.urls import mask
 
 Pixels = NDArray[np.uint8]
 
+LATE_S = 1.0  # live video in bursts that is later than this stays so much later
+CATCH_UP_SPEED = 1.25  # at which it makes up for less
+
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
@@ -125,6 +128,38 @@ class Pacer:
         if self._origin_s is None or anew:
             self._origin_s = self._monotonic() - media_time_s
         early_s = self._origin_s + media_time_s - self._monotonic()
+        return early_s > 0 and self._wait(early_s)
+
+
+class BurstPacer(Pacer):
+    """Plays a live stream that comes in bursts (HLS: a segment at once) at its own speed, from its first picture on.
+
+    So one segment plays while the camera makes the next. A little late, after loading one, it plays slightly faster;
+    racing would give more pictures at once than anybody analyses. Far late, or after a jump, it begins anew: the
+    segments themselves come later now, and catching up would only mean waiting for each of them.
+    """
+
+    def __init__(self, wait: Callable[[float], bool], monotonic: Callable[[], float], gap_s: float) -> None:
+        super().__init__(wait, monotonic)
+        self._gap_s = gap_s
+        self._last: tuple[float, float] | None = None  # PTS of the picture before, and when it was played
+
+    def until(self, media_time_s: float, anew: bool = False) -> bool:
+        """Wait until the picture of this PTS is to be played; True: stop now. `anew`: do not wait for it."""
+        stopped = self._until(media_time_s, anew)
+        self._last = (media_time_s, self._monotonic())
+        return stopped
+
+    def _until(self, pts_s: float, anew: bool) -> bool:
+        if self._last is None or self._origin_s is None or anew:
+            return super().until(pts_s, anew=True)
+        last_pts_s, played_s = self._last
+        step_s = pts_s - last_pts_s
+        now_s = self._monotonic()
+        late_s = now_s - self._origin_s - pts_s
+        if late_s > LATE_S or not -self._gap_s <= step_s <= self._gap_s:
+            return super().until(pts_s, anew=True)
+        early_s = max(-late_s, played_s + max(0.0, step_s) / CATCH_UP_SPEED - now_s)
         return early_s > 0 and self._wait(early_s)
 
 

@@ -47,7 +47,11 @@ class RtspSource(VideoSource):
 
 
 class HttpSource(VideoSource):
-    """Anything FFmpeg reads over HTTP: MJPEG cameras, HLS playlists, plain files."""
+    """Anything FFmpeg reads over HTTP: MJPEG cameras, HLS playlists, plain files.
+
+    A live playlist (HLS, DASH) is played at its own speed from its first picture on, so its `captured_at` is the time
+    of playing: some segments later than the camera saw it.
+    """
 
     def target(self) -> Target:
         return Target(self.context.camera.source, None, LIVE_OPTIONS, self.timeouts_s())

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.records import Frame
-from stream.sources.base import Context, FramePixels, Pacer, StreamInfo
+from stream.sources.base import BurstPacer, Context, FramePixels, Pacer, StreamInfo
 from stream.sources.lag import Effort, LagWatch
 from stream.sources.pixels import Converter, upright_size
 
@@ -82,7 +82,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A decoded frame and when its packet came."""
+    """A decoded frame and when its packet came; of a live playlist, when it is played."""
 
     frame: av.VideoFrame
     arrived_s: float  # monotonic clock
@@ -111,6 +111,7 @@ class VideoSource:
         self._end_s = 0.0  # an end of the stream before this much of it was seen means that it broke off
         self._seen_s = 0.0  # from the first PTS of this connection to the last
         self._timeless = False  # whether its timestamps are made up
+        self._bursts = False  # whether it is a live stream that comes a segment at a time
         self._converted = False  # whether a picture ever was
         self._stopped = False
 
@@ -119,6 +120,7 @@ class VideoSource:
         container = self._container = self._connect(self.target())
         self._end_s = self._proper_end_s(container)
         self._lag = LagWatch(self.settings.max_lag_s) if self.paced and math.isinf(self._end_s) else None
+        self._bursts = container.format.name in PLAYLIST_FORMATS and math.isinf(self._end_s)
         self._timeless = self.live and container.format.name in TIMELESS_FORMATS
         stream = self._video_stream(container)
         self.context.timeline.expect(1 / rate if (rate := float(stream.average_rate or 0)) > 0 else 0.0)
@@ -133,7 +135,7 @@ class VideoSource:
         """The chosen frames. Raises SourceError when the stream breaks off."""
         context, wait = self.context, self.context.wait
         pacer = Pacer(wait, context.monotonic) if self.settings.realtime and not self.live else None
-        for picture in self._pictures:
+        for picture in self._played() if self._bursts else self._pictures:
             pts_s: float | None = None if self._timeless else picture.frame.time
             stamp = context.timeline.stamp(pts_s, picture.arrived_s)
             if not stamp.chosen:
@@ -233,6 +235,18 @@ class VideoSource:
             raise self._turned(error) from None
         if self._seen_s < self._end_s:
             raise self.error(SourceError, "the stream was closed by the other side")
+
+    def _played(self) -> Iterator[Picture]:
+        """The pictures of a live playlist, each when it is its turn, which then counts as its arrival.
+
+        FFmpeg gives all of a segment at once and then nothing until the next: a camera that stalls every few seconds.
+        """
+        context = self.context
+        pacer = BurstPacer(context.wait, context.monotonic, self.settings.gap_s)
+        for picture in self._pictures:
+            if picture.frame.time is not None and pacer.until(picture.frame.time):
+                return
+            yield replace(picture, arrived_s=context.monotonic(), arrived_at=context.wall())
 
     def _packets(
         self, container: InputContainer, stream: VideoStream

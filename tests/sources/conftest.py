@@ -29,3 +29,14 @@ def playlist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "face.m3u8",
         options={"hls_time": "1", "hls_list_size": "0", "hls_playlist_type": "vod", "hls_segment_type": "mpegts"},
     )
+
+
+@pytest.fixture
+def live_playlist(playlist: Path, tmp_path: Path) -> Path:
+    """The same segments as a camera lists them: more may come."""
+    for part in playlist.parent.glob("*.ts"):
+        (tmp_path / part.name).write_bytes(part.read_bytes())
+    ended = ("#EXT-X-ENDLIST", "#EXT-X-PLAYLIST-TYPE")
+    lines = [line for line in playlist.read_text().splitlines() if not line.startswith(ended)]
+    (tmp_path / playlist.name).write_text("\n".join(lines) + "\n")
+    return tmp_path / playlist.name

@@ -16,6 +16,7 @@ from stream.records import Frame
 from stream.sources import SmallSize, Source, Timeline, make_source
 from tests import clips
 from tests.contracts.source import connected
+from tests.sources.watch import Watch
 
 BT709, YCGCO = 1, 8  # H.273 matrix coefficients; swscale does not know the second
 
@@ -184,20 +185,6 @@ class TestTime:
             datetime(2026, 3, 1, 7, 30, 1, tzinfo=UTC),
         ]
         assert {frame.clock_source for frame in frames} == {"media"}
-
-
-class Watch:
-    """A clock that only moves when somebody waits, and remembers for how long."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-        self.waits: list[float] = []
-
-    def wait(self, seconds: float) -> bool:
-        if seconds > 0:
-            self.waits.append(seconds)
-            self.now_s += seconds
-        return False
 
 
 def read_by_watch(clip: Path, watch: Watch, **settings: object) -> list[float]:

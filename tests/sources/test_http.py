@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
 import pytest
 
+from stream.config import CameraConfig, SourceConfig
 from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.records import Frame
+from stream.sources import Timeline, make_source
 from tests import clips
-from tests.contracts.source import connected
+from tests.contracts.source import SMALL, connected
 from tests.sources.http_server import Server, serving
+from tests.sources.watch import Watch
 
 SHORT_S = 0.5
 SLACK_S = 0.6
@@ -35,6 +40,29 @@ def read(address: str, **settings: object) -> tuple[list[Frame], SourceError | N
         except SourceError as error:
             return frames, error
     return frames, None
+
+
+BEGIN = datetime(2026, 11, 21, 8, tzinfo=UTC)
+
+
+def watched(address: str, watch: Watch, count: int) -> list[Frame]:
+    """The first frames of a source whose clocks are this watch, which began at BEGIN."""
+    camera = CameraConfig(name="cam", source=address, settings=SourceConfig(analyse_hz=None))
+    begin_s = watch.now_s
+    source = make_source(
+        camera,
+        "session",
+        Timeline(None, camera.settings.gap_s, live=True),
+        SMALL,
+        wait=watch.wait,
+        wall=lambda: BEGIN + timedelta(seconds=watch.now_s - begin_s),
+        monotonic=lambda: watch.now_s,
+    )
+    try:
+        source.open()
+        return list(itertools.islice(source.frames(), count))
+    finally:
+        source.close()
 
 
 class TestAnswers:
@@ -106,6 +134,30 @@ class TestHls:
         with serving(playlist.parent) as server:
             frames, error = read(server.url(playlist.name))
         assert (len(frames), error) == (50, None)
+
+    def test_a_recording_is_not_played_but_read(self, playlist: Path) -> None:
+        watch = Watch()
+        with serving(playlist.parent) as server:
+            assert len(watched(server.url(playlist.name), watch, 50)) == 50
+        assert watch.waits == []
+
+    def test_a_live_one_is_played_at_its_own_speed(self, live_playlist: Path) -> None:
+        """It comes a second at a time; each picture arrives when its turn is, over the border of two segments."""
+        watch = Watch()
+        with serving(live_playlist.parent) as server:
+            frames = watched(server.url(live_playlist.name), watch, 45)
+        assert watch.waits == pytest.approx([0.04] * 44)
+        assert [frame.media_time_s for frame in frames] == pytest.approx([k / 25 for k in range(45)])
+        arrived = [(frame.captured_at - BEGIN).total_seconds() for frame in frames if frame.captured_at]
+        assert arrived == pytest.approx([k / 25 for k in range(45)], abs=1e-5)
+
+    def test_a_stop_ends_the_playing(self, live_playlist: Path) -> None:
+        with (
+            serving(live_playlist.parent) as server,
+            connected(server.url(live_playlist.name), wait=lambda seconds: seconds > 0) as source,
+        ):
+            source.open()
+            assert len(list(source.frames())) == 1
 
     def test_a_segment_that_is_gone(self, playlist: Path, tmp_path: Path) -> None:
         for part in playlist.parent.iterdir():
