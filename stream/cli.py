@@ -195,14 +195,20 @@ def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = 
 
 @app.command()
 def bench(
-    clip: Annotated[Path, typer.Argument(help="A video with faces")],
+    clip: Annotated[Path | None, typer.Argument(help="A video with faces [default: a clip of the demo]")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """CPU per source frame against decoding alone, at 5 analyses a second and at every frame."""
     from stream.bench import measure, report
+    from stream.demo import make_clips
 
-    figures = measure(clip, repeats, say)
+    if clip is not None:
+        figures = measure(clip, repeats, say)
+    else:
+        with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
+            *_, crowded = make_clips(Path(folder))
+            figures = measure(crowded, repeats, say)
     if as_json:
         answer(figures)
     else:

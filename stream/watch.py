@@ -95,7 +95,7 @@ def table(board: Board) -> Table:
         lines = [
             (f"#{track_id}", _word(track.emotion), _bar(track.confidence), _path(track.history))
             for track_id, track in sorted(row.tracks.items())
-        ] or [("-", Text("-"), Text(""), Text(f"{row.ended} faces so far" if row.ended else "", style="dim"))]
+        ] or [("-", Text("-"), Text(""), Text(f"faces so far: {row.ended}" if row.ended else "", style="dim"))]
         for number, (face, emotion, bar, before) in enumerate(lines):
             first = number == 0
             drawn.add_row(

@@ -64,7 +64,7 @@ def test_a_face_that_left_is_counted_not_shown() -> None:
         )
     )
     assert "#1" not in text
-    assert "1 faces so far" in text
+    assert "faces so far: 1" in text
 
 
 def test_a_new_session_begins_anew() -> None:
