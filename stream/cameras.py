@@ -14,11 +14,11 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from stream.backoff import Backoff
+from stream.clocks import Clocks
 from stream.config import CameraConfig
 from stream.errors import Closed, SourceError, SourceInvalid, SourceRefused
 from stream.handover import Inputs
@@ -31,14 +31,6 @@ log = logging.getLogger(__name__)
 REFUSED_CAP_S = 60.0  # 401, 404, not a video: somebody must change something first
 LOST_CAP_S = 2.5  # the network: it may be back any moment
 FIRST_DELAY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """Time as an argument."""
-
-    monotonic: Callable[[], float]  # seconds
-    wall: Callable[[], datetime]  # UTC
 
 
 class Camera:

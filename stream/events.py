@@ -52,10 +52,9 @@ class TrackStarted(Event):
     box: Box
 
 
-class EmotionSample(Event):
-    """The steady emotion of a track, every `aggregate.sample_s` while it lives."""
+class Emotion(Event):
+    """What is told of a track's steady emotion."""
 
-    type: Literal["emotion.sample"] = "emotion.sample"
     track_id: int = Field(ge=1)
     emotion: str = Field(description="One of the model's labels, or `uncertain`")
     probabilities: dict[str, Rounded] = Field(description="Smoothed over time, per label; they sum to 1")
@@ -64,17 +63,17 @@ class EmotionSample(Event):
     box: Box
 
 
-class EmotionChanged(Event):
+class EmotionSample(Emotion):
+    """The steady emotion of a track, every `aggregate.sample_s` while it lives."""
+
+    type: Literal["emotion.sample"] = "emotion.sample"
+
+
+class EmotionChanged(Emotion):
     """The steady emotion of a track changed (after hysteresis and hold time)."""
 
     type: Literal["emotion.changed"] = "emotion.changed"
-    track_id: int = Field(ge=1)
-    emotion: str
-    previous: str = Field(description="A track begins as `uncertain`")
-    probabilities: dict[str, Rounded]
-    confidence: Rounded
-    quality: Rounded
-    box: Box
+    previous: str = Field(description="The emotion before; a track begins as `uncertain`")
 
 
 class TrackEnded(Event):

@@ -15,11 +15,12 @@ from types import FrameType
 from typing import Any
 
 from engines import store
+from stream.clocks import Clocks
 from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox
 from stream.publisher import Chore, Publisher, Report
-from stream.runtime import Models, Outcome, Worker, system_clocks
+from stream.runtime import Models, Outcome, Worker
 from stream.sinks import make_sink
 from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
@@ -175,7 +176,7 @@ def _run(
             recovered=lambda sink: say(f"{sink}: recovered"),
         ),
     )
-    worker = Worker(config, models, publisher, system_clocks())
+    worker = Worker(config, models, publisher, Clocks())
     return worker.run(interrupts.asked)
 
 

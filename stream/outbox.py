@@ -20,10 +20,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Final, Protocol
 
+from stream.clocks import utc_now
 from stream.config import OutboxConfig
 from stream.events import Event, Gap, SeqRange, speaks_from, stamp
 from stream.sinks.base import Accepted
-from stream.sinks.entries import utc_now
 
 log = logging.getLogger(__name__)
 

@@ -23,15 +23,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from engines.base import Engine
 from engines.load import load_engine
 from engines.store import Model
 from stream.aggregate import Aggregator
 from stream.backoff import Backoff
-from stream.cameras import FIRST_DELAY_S, LOST_CAP_S, Camera, Clocks
+from stream.cameras import FIRST_DELAY_S, LOST_CAP_S, Camera
 from stream.classify import Classifier
+from stream.clocks import Clocks
 from stream.config import CameraConfig, Config
 from stream.detectors import make_detector
 from stream.errors import Closed
@@ -79,6 +79,20 @@ class Deadline:
 
     def left_s(self) -> float:
         return max(0.0, self._end - self._clock())
+
+
+def assemble(config: Config, face: Engine, emotion: Engine) -> Parts:
+    """The stages of a pipeline, around two engines that the caller goes on owning."""
+    classifier = Classifier(config.emotion, emotion)
+    return Parts(
+        detector=make_detector(config.detector, face),
+        classifier=classifier,
+        new_tracker=lambda: Tracker(config.tracking),
+        new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
+        best_batch=face.best_batch,
+        models={"face": face.spec.name, "emotion": emotion.spec.name},
+        engines={"face": face.fingerprint, "emotion": emotion.fingerprint},
+    )
 
 
 class Worker:
@@ -205,17 +219,7 @@ class Worker:
             engines.append(load_engine(model, config.engine.backend, config.engine.threads))
         face, emotion = engines
         self._fingerprints = (face.fingerprint, emotion.fingerprint)
-        classifier = Classifier(config.emotion, emotion)
-        parts = Parts(
-            detector=make_detector(config.detector, face),
-            classifier=classifier,
-            new_tracker=lambda: Tracker(config.tracking),
-            new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
-            best_batch=face.best_batch,
-            models={"face": face.spec.name, "emotion": emotion.spec.name},
-            engines={"face": face.fingerprint, "emotion": emotion.fingerprint},
-        )
-        return Pipeline(parts, self._quarantine)
+        return Pipeline(assemble(config, face, emotion), self._quarantine)
 
     def _quarantine(self, trouble: Trouble) -> None:
         where = "" if trouble.frame_index is None else f" at frame {trouble.frame_index}"
@@ -255,8 +259,3 @@ class Worker:
             self._cameras[name].skipped[REPLACED] += count
         self._outcome.skipped = {name: dict(camera.skipped) for name, camera in self._cameras.items() if camera.skipped}
         return self._outcome
-
-
-def system_clocks() -> Clocks:
-    """The clocks of this machine."""
-    return Clocks(monotonic=time.monotonic, wall=lambda: datetime.now(UTC))

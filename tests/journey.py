@@ -6,16 +6,13 @@ import random
 from pathlib import Path
 
 from engines.load import load_engine
-from stream.aggregate import Aggregator
-from stream.classify import Classifier
 from stream.config import CameraConfig, Config, SourceConfig
-from stream.detectors import make_detector
 from stream.events import EmotionChanged, Event, TrackEnded
 from stream.launch import find_models
-from stream.pipeline import Parts, Pipeline, Trouble
+from stream.pipeline import Pipeline, Trouble
 from stream.records import CameraEnded
+from stream.runtime import assemble
 from stream.sources import SmallSize, Timeline, make_source
-from stream.tracking import Tracker
 
 
 def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0) -> list[Event]:
@@ -26,18 +23,8 @@ def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed
     config = Config()
     models = find_models(config)
     face, emotion = load_engine(models.face), load_engine(models.emotion)
-    classifier = Classifier(config.emotion, emotion)
     troubles: list[Trouble] = []
-    parts = Parts(
-        detector=make_detector(config.detector, face),
-        classifier=classifier,
-        new_tracker=lambda: Tracker(config.tracking),
-        new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
-        best_batch=face.best_batch,
-        models={},
-        engines={},
-    )
-    pipeline = Pipeline(parts, troubles.append)
+    pipeline = Pipeline(assemble(config, face, emotion), troubles.append)
     camera = CameraConfig(name="clip", source=str(clip), settings=SourceConfig(analyse_hz=None))
     gap_s = camera.settings.gap_s
     source = make_source(camera, "s", Timeline(None, gap_s), SmallSize(config.detector.input_px, face.spec.stride))

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import pytest
 
 from stream.backoff import Backoff
-from stream.cameras import FIRST_DELAY_S, LOST_CAP_S, REFUSED_CAP_S, Camera, Clocks
+from stream.cameras import FIRST_DELAY_S, LOST_CAP_S, REFUSED_CAP_S, Camera
+from stream.clocks import Clocks
 from stream.config import CameraConfig
 from stream.errors import Closed, SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.handover import Inputs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from stream.sinks.base import Accepted
@@ -55,11 +55,6 @@ def is_same(accepted: Accepted, entry: Mapping[bytes, bytes]) -> bool:
 def utc(moment: datetime) -> str:
     """ISO 8601 with microseconds and a Z, so that texts sort as times do."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def utc_now() -> datetime:
-    """The clock on the wall."""
-    return datetime.now(UTC)
 
 
 def epoch_ms(moment: datetime) -> int:

@@ -29,11 +29,12 @@ from typing import Any, Final
 import redis
 from redis.typing import EncodableT, FieldT
 
+from stream.clocks import utc_now
 from stream.config import RedisConfig
 from stream.errors import ConfigError, SinkError, SinkRefused
 from stream.events import CameraStatus
 from stream.sinks.base import Accepted
-from stream.sinks.entries import NOTHING, EntryId, epoch_ms, fields, is_same, utc, utc_now
+from stream.sinks.entries import NOTHING, EntryId, epoch_ms, fields, is_same, utc
 from stream.sinks.link import connect, sentence
 from stream.sinks.runs import Runs
 from stream.urls import mask

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from stream.clocks import utc_now
 from stream.config import CameraConfig
 from stream.errors import ConfigError
-from stream.sources.base import Context, SmallSize, Source, StreamInfo, never, utc_now
+from stream.sources.base import Context, SmallSize, Source, StreamInfo, never
 from stream.sources.timeline import Timeline
 
 __all__ = ["SOURCES", "SmallSize", "Source", "StreamInfo", "Timeline", "is_live", "make_source", "recording_path"]

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.clocks import utc_now
 from stream.config import CameraConfig
 from stream.records import ClockSource, Frame, Letterbox
 from stream.sources.timeline import Stamp, Timeline
@@ -52,11 +53,6 @@ def read_only(array: Pixels) -> Pixels:
     """The same pixels, which nobody who holds only this view can make writable again."""
     array.flags.writeable = False
     return array.view()
-
-
-def utc_now() -> datetime:
-    """The wall clock, UTC."""
-    return datetime.now(UTC)
 
 
 def never(_seconds: float) -> bool:
