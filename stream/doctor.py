@@ -103,12 +103,16 @@ def _decoders() -> Finding:
 
 def _model(task: str, name: str, config: Config) -> Finding:
     """Found, its weights what the spec says, and one inference done."""
+    import numpy as np
+
     from engines.load import load_engine
     from engines.store import find_model
 
     model = find_model(name, download=False)
     engine = load_engine(model, config.engine.backend, config.engine.threads)
+    shape = [size or 2 * model.spec.stride for size in model.spec.input_shape]  # a free side may have any multiple
     try:
+        engine.infer(np.zeros((1, *shape), np.float32))
         return Finding(f"{task} model", "ok", f"{model.spec.name} from {model.onnx_path.parent}: {engine.fingerprint}")
     finally:
         engine.close()

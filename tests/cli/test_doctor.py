@@ -1,0 +1,42 @@
+"""What `emostream doctor` finds: a machine that can run, and one that lacks something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Run, World
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+
+def test_a_machine_that_can_run(emostream: Run, world: World, server: RedisServer) -> None:
+    ended = emostream("doctor", "--config", world.config, "--redis", server.url, "--json")
+    assert ended.code == 0
+    told = json.loads(ended.out)
+    assert told["healthy"] is True
+    states = {finding["what"]: finding["state"] for finding in told["findings"]}
+    assert {states[name] for name in ("Python", "av", "video decoders", "face model", "emotion model", "Redis")} == {
+        "ok"
+    }
+
+
+def test_what_is_missing_is_named_with_what_to_do(emostream: Run, world: World, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(yaml.safe_dump({"detector": {"model": "./nowhere"}, "emotion": {"model": str(world.models[1])}}))
+    ended = emostream("doctor", "--config", broken, "--redis", "redis://127.0.0.1:1", "--json")
+    assert ended.code == 1
+    missing = {f["what"]: f["detail"] for f in json.loads(ended.out)["findings"] if f["state"] == "missing"}
+    assert set(missing) == {"face model", "Redis"}
+    assert "no such model folder" in missing["face model"]
+    assert "cannot be reached" in missing["Redis"]
+
+
+def test_the_table_shows_it_to_people(emostream: Run, world: World, server: RedisServer) -> None:
+    ended = emostream("doctor", "--config", world.config, "--redis", server.url)
+    assert ended.code == 0
+    assert "face model" in ended.out
