@@ -87,6 +87,9 @@ def _refuse(error: Exception, debug: bool) -> int:
         if isinstance(error, kinds):
             say(f"emostream: {error}")
             return code
+    if isinstance(error, ImportError):
+        say(f"emostream: a library is missing ({error}); `emostream doctor` says which, and how to get it")
+        return EXIT_FAILED
     say(f"emostream: unforeseen {type(error).__name__}: {error}; --debug shows where")
     return EXIT_FAILED
 

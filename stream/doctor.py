@@ -38,6 +38,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _python()
     yield _cores()
     yield from _packages()
+    yield _opencv()
     yield _decoders()
     for task, name in (("face", config.detector.model), ("emotion", config.emotion.model)):
         yield _guard(f"{task} model", lambda task=task, name=name: _model(task, name, config))  # type: ignore[misc]
@@ -87,6 +88,14 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _opencv() -> Finding:
+    try:
+        import cv2
+    except ImportError as error:  # installed, but slim images lack the libraries that it links to
+        return Finding("OpenCV", "missing", str(error), "apt-get install libgl1 libglib2.0-0")
+    return Finding("OpenCV", "ok", f"{cv2.__version__} can be imported")
 
 
 def _decoders() -> Finding:

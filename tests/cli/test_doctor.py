@@ -20,9 +20,9 @@ def test_a_machine_that_can_run(emostream: Run, world: World, server: RedisServe
     told = json.loads(ended.out)
     assert told["healthy"] is True
     states = {finding["what"]: finding["state"] for finding in told["findings"]}
-    assert {states[name] for name in ("Python", "av", "video decoders", "face model", "emotion model", "Redis")} == {
-        "ok"
-    }
+    assert {
+        states[name] for name in ("Python", "av", "OpenCV", "video decoders", "face model", "emotion model", "Redis")
+    } == {"ok"}
 
 
 def test_what_is_missing_is_named_with_what_to_do(emostream: Run, world: World, tmp_path: Path) -> None:
