@@ -31,7 +31,6 @@ class Cost:
     """What one child measured."""
 
     cpu_s: float  # user + system, threads and children included
-    wall_s: float
     frames: int  # decoded source frames; 0 where it did not count them
     peak_rss_mb: float
 

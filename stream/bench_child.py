@@ -51,7 +51,7 @@ def main() -> None:
 
 def _cost(kind: str, clip: Path) -> dict[str, float]:
     frames = 0
-    cpu_s, began_s = _cpu_s(), time.monotonic()
+    cpu_s = _cpu_s()
     if kind == "decode":
         frames = _decode(clip)
     else:
@@ -59,7 +59,6 @@ def _cost(kind: str, clip: Path) -> dict[str, float]:
             launch(_config(clip, HZ[kind], Path(folder)), say=lambda words: None)
     return {
         "cpu_s": _cpu_s() - cpu_s,
-        "wall_s": time.monotonic() - began_s,
         "frames": frames,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB,
     }

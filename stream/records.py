@@ -6,7 +6,7 @@ where arrays are inside, because == on arrays has no single answer. Checks stand
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -28,10 +28,6 @@ class Moment:
     media_time_s: float  # our own clock of this camera: starts at 0, strictly increasing over its frames
     captured_at: datetime | None  # UTC; None for a file whose start is not known
     clock_source: ClockSource
-
-    def moment(self) -> Moment:
-        """This moment alone, without the pixels that a Frame carries."""
-        return Moment(*(getattr(self, part.name) for part in fields(Moment)))
 
 
 @dataclass(frozen=True, slots=True)

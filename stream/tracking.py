@@ -41,7 +41,7 @@ DRIFT = 0.5  # of the way that a missed face has gone by its motion, how much ma
 VELOCITY_HALF_LIFE_S = 0.1  # a measured velocity counts half after this; at 30 Hz one alone is mostly trembling
 MAX_GROWTH = 2.0  # a face does not double or halve its size between two sights
 CANDIDATE_WEIGHT = 0.9  # where a track and a candidate are equally like a face, it is the track's
-MAX_CREDIT_S = 0.25  # the longest time that one sight may vouch for, as `aggregate.max_dt_s`
+MAX_CREDIT_S = 0.25  # the longest time that one sight may vouch for: a little more than an interval at 5 Hz
 ROUNDING_S = 0.005  # containers round time stamps, some to a millisecond
 
 

@@ -33,8 +33,6 @@ class TrackRow:
 
     emotion: str = "uncertain"
     confidence: float = 0.0
-    since_s: float = 0.0  # media time of its start
-    told_s: float = 0.0  # media time of its last event
     history: list[str] = field(default_factory=list)  # emotions in the order they came
 
 
@@ -69,7 +67,7 @@ class Board:
             case CameraStatus():
                 row.status, row.reason = event.status, event.reason
             case TrackStarted():
-                row.tracks[event.track_id] = TrackRow(since_s=event.media_time_s, told_s=event.media_time_s)
+                row.tracks[event.track_id] = TrackRow()
             case EmotionChanged() | EmotionSample():
                 self._feeling(row, event)
             case TrackEnded():
@@ -79,8 +77,8 @@ class Board:
 
     @staticmethod
     def _feeling(row: CameraRow, event: EmotionChanged | EmotionSample) -> None:
-        track = row.tracks.setdefault(event.track_id, TrackRow(since_s=event.media_time_s))
-        track.emotion, track.confidence, track.told_s = event.emotion, event.confidence, event.media_time_s
+        track = row.tracks.setdefault(event.track_id, TrackRow())
+        track.emotion, track.confidence = event.emotion, event.confidence
         if not track.history or track.history[-1] != event.emotion:
             track.history.append(event.emotion)
 
