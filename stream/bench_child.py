@@ -33,7 +33,7 @@ from stream.sources.timeline import Timeline
 from stream.tracking import Tracker
 
 # What is otherwise imported late, so that no kind pays for an import that another does not.
-LATE = ("scipy.optimize", "stream.private_redis", "stream.sources.video", "stream.detectors.yunet")
+LATE = ("scipy.optimize", "stream.private_redis", "stream.sources.video")
 
 HZ = {"5hz": 5.0, "every": None}
 MB = 1024.0  # of the kilobytes in which Linux counts ru_maxrss

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Engine
+from engines.decoding.base import Candidates, Decoding
+from engines.decoding.nms import best_boxes
 from engines.errors import ModelInvalid
 from engines.preprocess import Pixels, to_batch
 from stream.config import DetectorConfig
-from stream.detectors.base import Candidates, Decoding
-from stream.detectors.nms import best_boxes
 from stream.records import Faces, Frame, Letterbox
 
 
@@ -23,9 +23,8 @@ class EngineDetector:
 
     def __init__(self, config: DetectorConfig, engine: Engine, decoding: Decoding) -> None:
         spec = engine.spec
-        missing = [name for name in decoding.outputs if name not in spec.outputs]
-        if missing or spec.score_threshold is None or spec.nms_threshold is None:
-            raise ModelInvalid(f"{spec.name}: as a detector it also needs {', '.join(missing) or 'its thresholds'}")
+        if spec.score_threshold is None or spec.nms_threshold is None:
+            raise ModelInvalid(f"{spec.name}: as a detector it also needs its thresholds")
         own = config.score_threshold
         self._score_threshold = spec.score_threshold if own is None else own
         self._iou_threshold = spec.nms_threshold
@@ -54,10 +53,9 @@ class EngineDetector:
     def _faces(self, candidates: Candidates, letterbox: Letterbox) -> Faces:
         if not len(candidates):
             return Faces()
-        inside = _inside(candidates, letterbox)
-        boxes, landmarks, scores = candidates.boxes[inside], candidates.landmarks[inside], candidates.scores[inside]
-        best = best_boxes(boxes, scores, self._iou_threshold, self._max_faces)
-        return Faces(letterbox.boxes_to_frame(boxes[best]), letterbox.points_to_frame(landmarks[best]), scores[best])
+        inside = candidates[_inside(candidates, letterbox)]
+        best = inside[best_boxes(inside.boxes, inside.scores, self._iou_threshold, self._max_faces)]
+        return Faces(letterbox.boxes_to_frame(best.boxes), letterbox.points_to_frame(best.landmarks), best.scores)
 
 
 def _parts(frames: Sequence[Frame], best_batch: int) -> Iterator[list[int]]:

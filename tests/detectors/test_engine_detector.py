@@ -10,11 +10,11 @@ import pytest
 
 from engines.backends.fake import FakeEngine
 from engines.base import Outputs
+from engines.decoding.base import Candidates, Decoding
 from engines.errors import ModelInvalid
 from engines.load import load_engine
 from stream.config import DetectorConfig
 from stream.detectors import make_detector
-from stream.detectors.base import Candidates, Decoding
 from stream.detectors.engine_detector import EngineDetector
 from stream.records import Letterbox
 from tests.detectors.pictures import frame_of, squares
@@ -126,5 +126,5 @@ def test_a_model_that_is_no_detector_is_refused() -> None:
 
 
 def test_a_detector_without_its_outputs_is_refused() -> None:
-    with pytest.raises(ModelInvalid, match=r"also needs cls_16, cls_32"):
+    with pytest.raises(ModelInvalid, match=r"also reads the outputs cls_16, cls_32"):
         make_detector(DetectorConfig(), FakeEngine(face_spec(outputs=("cls_8",))))

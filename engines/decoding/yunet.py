@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Outputs
+from engines.decoding.base import Candidates, Decoding
 from engines.errors import EngineMismatch
 from engines.spec import LANDMARKS
-from stream.detectors.base import Candidates, Decoding
 
 STRIDES = (8, 16, 32)
 MAX_LOG_SIZE = 8.0  # e^8 strides are 24,000 px: an answer beyond is nonsense, and would overflow

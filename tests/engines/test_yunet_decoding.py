@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engines.base import Outputs
+from engines.decoding.yunet import YUNET, decode
 from engines.errors import EngineMismatch
-from stream.detectors.yunet import YUNET, decode
 
 SIZE = (64, 96)  # height, width
 COLUMNS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}

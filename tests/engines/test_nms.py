@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream.detectors.nms import best_boxes
+from engines.decoding.nms import best_boxes
 
 
 def boxes_and_scores(seed: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

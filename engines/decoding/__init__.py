@@ -1,0 +1,29 @@
+"""Reading detectors: the name of a decoding family, as a model's spec gives it, -> how its outputs become faces.
+
+It stands beside `preprocess`, as its other end: run time and training read a network with the same lines.
+"""
+
+from __future__ import annotations
+
+from engines.decoding.base import Decoding
+from engines.decoding.yunet import YUNET
+from engines.errors import ModelInvalid
+from engines.spec import ModelSpec
+
+DECODINGS: dict[str, Decoding] = {
+    "yunet": YUNET,
+}
+
+
+def decoding_of(spec: ModelSpec) -> Decoding:
+    """How this face detector is read. Raises ModelInvalid when the model finds no faces, or cannot be read."""
+    decoding = DECODINGS.get(spec.decoding or "")
+    if spec.task != "face" or decoding is None:
+        raise ModelInvalid(
+            f"{spec.name}: expected a face detector with decoding {' or '.join(DECODINGS)}, got "
+            f"task {spec.task} with decoding {spec.decoding}; name a face model as detector.model"
+        )
+    missing = [name for name in decoding.outputs if name not in spec.outputs]
+    if missing:
+        raise ModelInvalid(f"{spec.name}: decoding {spec.decoding} also reads the outputs {', '.join(missing)}")
+    return decoding
