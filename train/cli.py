@@ -6,27 +6,17 @@ torch and what needs it are imported inside the commands, so that `--help` is qu
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from engines.errors import EngineError
-from train.errors import CheckpointInvalid, ExportRefused, TrainError
-
-USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
-RECIPES = Path(__file__).parent / "recipes"
-NEEDS_EXTRA = {"torch", "safetensors", "onnx"}
+from train.detector.cli import app as detector_app
+from train.options import CORES, Json, Threads, one_sentence_errors, recipe_path, wait_asleep
 
 app = typer.Typer(help="Train emotion networks, measure them, and export them as model folders.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-CORES = os.cpu_count() or 1
+app.add_typer(detector_app, name="detector")
 
 
 @app.command()
@@ -36,10 +26,8 @@ def fit(
     threads: Threads = CORES,
 ) -> None:
     """Train a network as RECIPE says. Started again, it goes on where it was stopped."""
-    # Threads that spin while they wait for each other take the time of whatever else the machine does: on two cores
-    # shared with other work, waiting asleep was 1.7 times as fast. OpenMP reads this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with _one_sentence_errors():
+    wait_asleep()
+    with one_sentence_errors():
         import torch
         from rich.console import Console
 
@@ -49,7 +37,7 @@ def fit(
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
-        chosen = read_recipe(_recipe_path(recipe))
+        chosen = read_recipe(recipe_path(recipe))
         best = run(chosen, load_fer2013(), out or Path("runs") / chosen.name, console)
         console.print(f"best checkpoint: {best}")
 
@@ -62,7 +50,7 @@ def evaluate(
     threads: Threads = CORES,
 ) -> None:
     """Accuracy, macro F1, recall and confusion of a network, and how honest its probabilities are."""
-    with _one_sentence_errors():
+    with one_sentence_errors():
         import torch
 
         from train.data import load_fer2013
@@ -80,7 +68,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write model.onnx, spec.json, card.md and parity.npz, after proving that the file answers as CHECKPOINT does."""
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from train.data import load_fer2013
         from train.export import export as write
 
@@ -101,7 +89,7 @@ def template(
     as_json: Json = False,
 ) -> None:
     """Measure where the five landmarks lie in FER-2013's framing: the template of the crops."""
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from train.data import load_fer2013, shared_file
         from train.template import measure
 
@@ -118,31 +106,3 @@ def template(
 def main() -> None:
     """The entry point of `python -m train`."""
     app(prog_name="python -m train")
-
-
-def _recipe_path(recipe: Path) -> Path:
-    """`mobilenet_v1` means the file of that name in train/recipes, unless there is one here."""
-    shipped = RECIPES / f"{recipe.name}.yaml"
-    return shipped if not recipe.exists() and recipe.name == str(recipe) and shipped.exists() else recipe
-
-
-@contextmanager
-def _one_sentence_errors() -> Iterator[None]:
-    """Turn what may go wrong into one sentence on stderr and an exit code."""
-    try:
-        yield
-    except ImportError as error:
-        if (error.name or "").split(".")[0] not in NEEDS_EXTRA:
-            raise
-        _stop(f"training needs {error.name}, which is not installed: pip install 'emostream[train]'", USAGE)
-    except (CheckpointInvalid, ExportRefused, EngineError) as error:
-        _stop(str(error), REFUSED)
-    except TrainError as error:
-        _stop(str(error), USAGE)
-    except KeyboardInterrupt:
-        _stop("interrupted; the same command goes on from the last finished epoch", 130)
-
-
-def _stop(sentence: str, code: int) -> None:
-    print(sentence, file=sys.stderr)
-    raise typer.Exit(code)

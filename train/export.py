@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import io
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from engines.base import Batch
 from engines.preprocess import to_batch
@@ -28,14 +25,13 @@ from train.checkpoint import build_model, read_checkpoint
 from train.data import Fer2013
 from train.errors import ExportRefused
 from train.metrics import Report, fit_temperature, report, softmax
+from train.onnx_file import write_onnx
 from train.parity import parity_inputs
 from train.predict import Logits, onnx_infer, predict_onnx, predict_torch
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec
 
 PARITY_FILE = "parity.npz"
-OPSET = 17  # LayerNorm and everything older; read by ONNX Runtime, OpenVINO and TensorRT alike
 MAX_DIFFERENCE = 1e-4  # of any probability
-MAX_BYTES = 15_000_000  # a model that ships in the wheel
 BATCHES = range(1, 33)  # over which an answer must not change by a bit
 
 
@@ -57,7 +53,9 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as room:
         path = Path(room) / MODEL_FILE
-        write_onnx(model, draft, path)
+        batch = {0: "batch"}
+        example = torch.zeros(1, *draft.input_shape)
+        write_onnx(model, example, INPUT_NAME, [OUTPUT_NAME], {INPUT_NAME: batch, OUTPUT_NAME: batch}, path)
         infer = onnx_infer(path)
         logits = predict_torch(model, inputs, draft)
         difference = check_parity(infer, inputs, logits, draft)
@@ -82,39 +80,10 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
         )
         spec.write(Path(room))
         write_card(Path(room), spec, checkpoint, public, private)
-        (Path(room) / PARITY_FILE).write_bytes(_npz(inputs=inputs, logits=logits))
+        (Path(room) / PARITY_FILE).write_bytes(npz(inputs=inputs, logits=logits))
         for made in Path(room).iterdir():
             made.replace(folder / made.name)
     return Exported(spec, public, private, difference)
-
-
-def write_onnx(model: nn.Module, spec: ModelSpec, path: Path) -> None:
-    """The network as ONNX with a free batch size, batch norm folded into the convolutions.
-
-    The TorchScript exporter makes a smaller graph than the new one and needs no further package.
-    """
-    example = torch.zeros(1, *spec.input_shape)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it says that it is the old exporter, which we chose
-        torch.onnx.export(
-            model.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
-            (example,),
-            buffer,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
-            opset_version=OPSET,
-            do_constant_folding=True,
-            dynamo=False,
-        )
-    graph = onnx.load_from_string(buffer.getvalue())
-    onnx.checker.check_model(graph, full_check=True)
-    path.write_bytes(graph.SerializeToString())
-    if path.stat().st_size > MAX_BYTES:
-        raise ExportRefused(
-            f"the model has {path.stat().st_size} bytes, more than {MAX_BYTES}; choose a smaller network"
-        )
 
 
 def check_parity(infer: Callable[[Batch], Logits], images: NDArray[np.uint8], logits: Logits, spec: ModelSpec) -> float:
@@ -151,7 +120,7 @@ def _metrics(public: Report, private: Report, record: dict[str, Any]) -> dict[st
     }
 
 
-def _npz(**arrays: NDArray[Any]) -> bytes:
+def npz(**arrays: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from train.augment import Augment
 from train.errors import RecipeInvalid
 from train.models import MODELS
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +51,40 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file. Unknown keys are errors, so that a typing mistake is not a silent default."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeInvalid(f"{path} is not a readable recipe ({error}); see train/recipes/") from None
-    return recipe_from({"name": path.stem, **values} if isinstance(values, dict) else values)
+    """The recipe in a YAML file."""
+    return recipe_from(read_settings(path))
 
 
 def recipe_from(values: object) -> Recipe:
     """A Recipe from what a YAML or JSON file holds, each setting checked against its field's type."""
+    return settings_from(Recipe, values, augment=Augment)
+
+
+def read_settings(path: Path) -> object:
+    """What a recipe's file holds, and its stem as the name."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeInvalid(f"{path} is not a readable recipe ({error}); see train/recipes/") from None
+    return {"name": path.stem, **values} if isinstance(values, dict) else values
+
+
+def settings_from(kind: type[Kind], values: object, **parts: type) -> Kind:
+    """A recipe of any kind. `parts` are the settings that are mappings themselves, by name.
+
+    Unknown keys are errors, so that a typing mistake is not a silent default.
+    """
     if not isinstance(values, dict):
         raise RecipeInvalid(f"a recipe is a mapping of settings, got {type(values).__name__}; see train/recipes/")
-    augment = values.get("augment", {})
     where = f"recipe {values.get('name')}"
-    if not isinstance(augment, dict):
-        raise RecipeInvalid(f"{where}: augment is a mapping of settings, got {type(augment).__name__}")
-    _check_types(Recipe, {key: value for key, value in values.items() if key != "augment"}, where)
-    _check_types(Augment, augment, f"{where}, augment")
+    inner = {name: values.get(name, {}) for name in parts}
+    for name, settings in inner.items():
+        if not isinstance(settings, dict):
+            raise RecipeInvalid(f"{where}: {name} is a mapping of settings, got {type(settings).__name__}")
+        _check_types(parts[name], settings, f"{where}, {name}")
+    _check_types(kind, {key: value for key, value in values.items() if key not in parts}, where)
     try:
-        return Recipe(**{**values, "augment": Augment(**augment)})
+        return kind(**{**values, **{name: parts[name](**settings) for name, settings in inner.items()}})
     except TypeError as error:  # a setting without default is missing
         raise RecipeInvalid(f"{where}: {error}; see train/recipes/") from None
 

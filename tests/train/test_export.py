@@ -91,7 +91,7 @@ def test_a_refused_export_leaves_nothing_behind(
     made: tuple[Path, Path, Fer2013], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, _, data = made
-    monkeypatch.setattr("train.export.MAX_BYTES", 1000)
+    monkeypatch.setattr("train.onnx_file.MAX_BYTES", 1000)
     with pytest.raises(ExportRefused, match="more than 1000"):
         export(checkpoint, tmp_path / "model", data)
     assert list((tmp_path / "model").iterdir()) == []

@@ -16,8 +16,9 @@ from train.augment import Augment  # noqa: E402
 from train.checkpoint import read_checkpoint  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import CheckpointInvalid, RecipeInvalid  # noqa: E402
-from train.fit import LAST, fit, learning_rate  # noqa: E402
+from train.fit import fit  # noqa: E402
 from train.recipe import Recipe, read_recipe, recipe_from  # noqa: E402
+from train.run import LAST, learning_rate  # noqa: E402
 
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
 TINY = Recipe("tiny", "mobilenet_v1", seeded=False, epochs=3, batch_size=16, ema_decay=0.5, seed=5)

@@ -1,0 +1,167 @@
+"""What a training run holds, whatever it trains: how it is started, kept after each epoch, and gone on with.
+
+One epoch is the unit of everything: random numbers are drawn from (seed, epoch), and after each epoch
+`last.safetensors` holds the whole state of the run. A run that is killed and started again ends with the same weights.
+`best.safetensors` holds the averaged weights of the epoch that did best on what is chosen on.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from train.checkpoint import MODEL_PREFIX, Checkpoint, read_checkpoint, save_checkpoint
+from train.data import REPOSITORY
+from train.errors import CheckpointInvalid
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+class Schedule(Protocol):
+    """What every recipe says about the optimiser."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def warmup_epochs(self) -> float: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, which JSON can hold."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Everything that changes while training: what `last.safetensors` holds."""
+
+    model: nn.Module  # being trained
+    average: nn.Module  # its exponential moving average: what is evaluated and kept
+    optimizer: torch.optim.AdamW
+    recipe: Schedule
+    data_sha256: str
+    epoch: int = 0  # finished ones
+    best: float = 0.0  # of `average`, on what is chosen on; higher is better
+
+    def keep(self, folder: Path, result: float, metric: str) -> None:
+        """An epoch is over with this result: write `last`, and `best` when it is the best so far."""
+        self.epoch += 1
+        better = result > self.best
+        self.best = max(self.best, result)
+        if better:
+            save_checkpoint(folder / BEST, Checkpoint(self._average(), self._record(metric)))
+        save_checkpoint(folder / LAST, Checkpoint(self._everything(), self._record(metric)))
+
+    def resume(self, last: Path) -> None:
+        """Go on from `last`, if it is there. Raises CheckpointInvalid when that is another recipe's or data's."""
+        if not last.exists():
+            return
+        checkpoint = read_checkpoint(last)
+        record = checkpoint.record
+        if record["recipe"] != self.recipe.as_dict() or record["data_sha256"] != self.data_sha256:
+            raise CheckpointInvalid(
+                "the run in this folder was started with another recipe or other data; choose another --out, or "
+                "remove it"
+            )
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "training": {}, "optimizer": {}}
+        for name, value in checkpoint.tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = value
+        self.average.load_state_dict(parts["model"])
+        self.model.load_state_dict(parts["training"])
+        state = self.optimizer.state_dict()
+        for name, value in parts["optimizer"].items():
+            number, field = name.split(".")
+            state["state"].setdefault(int(number), {})[field] = value
+        self.optimizer.load_state_dict(state)
+        self.epoch = record["epoch"]
+        self.best = next(iter(record["metrics"].values()))
+
+    def step(self, loss: Tensor, epoch: float) -> None:
+        """One step of the optimiser and of the average. `epoch` counts from 0, with fractions."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        with torch.no_grad():
+            for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                if kept.is_floating_point():
+                    kept.lerp_(new, 1.0 - self.recipe.ema_decay)
+                else:  # batch norm's count of batches
+                    kept.copy_(new)
+
+    def seed(self) -> int:
+        """From which this epoch draws."""
+        return self.recipe.seed * 100_003 + self.epoch
+
+    def _average(self) -> dict[str, Tensor]:
+        return {f"{MODEL_PREFIX}{name}": value for name, value in self.average.state_dict().items()}
+
+    def _everything(self) -> dict[str, Tensor]:
+        tensors = self._average()
+        tensors |= {f"training.{name}": value for name, value in self.model.state_dict().items()}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+        return tensors
+
+    def _record(self, metric: str) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.as_dict(),
+            "epoch": self.epoch,
+            "data_sha256": self.data_sha256,
+            "commit": commit(),
+            "torch": torch.__version__,
+            "metrics": {metric: self.best},
+        }
+
+
+def start(model: nn.Module, average: nn.Module, recipe: Schedule, data_sha256: str) -> Run:
+    """A run at its beginning. `average` becomes a copy of `model`."""
+    average.load_state_dict(model.state_dict())
+    for network in (model, average):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Run(model, average.eval(), _optimizer(model, recipe), recipe, data_sha256)
+
+
+def learning_rate(recipe: Schedule, epoch: float) -> float:
+    """Linear warm-up, then half a cosine down to zero. `epoch` counts from 0, with fractions."""
+    if epoch < recipe.warmup_epochs:
+        return recipe.learning_rate * (epoch + 1e-2) / (recipe.warmup_epochs + 1e-2)
+    done = (epoch - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
+    return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _optimizer(model: nn.Module, recipe: Schedule) -> torch.optim.AdamW:
+    """AdamW that decays kernels only: pulling batch norm or biases to zero would change what a layer computes."""
+    kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, foreach=True)
+
+
+def commit() -> str | None:
+    """The repository's commit, with `+changes` when code that trains differs from it; None outside a repository."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--", "train", "engines")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+changes" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True)
+    return answer.stdout.strip()
