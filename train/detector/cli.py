@@ -1,0 +1,163 @@
+"""`emostream train detector ...`: arguments -> calls. torch is imported inside the commands, as in `train.cli`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engines.errors import ModelMissing
+from engines.store import Model, find_model
+from train.options import CORES, Json, Threads, one_sentence_errors, recipe_path, wait_asleep
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from engines.base import Engine
+    from train.detector.photos import Photos
+    from train.detector.teacher import Labels
+
+app = typer.Typer(help="Train a face detector that another one teaches, and compare both.", no_args_is_help=True)
+
+Backgrounds = Annotated[
+    list[Path] | None, typer.Option(help="Folder of further pictures, most of them without a face; may be repeated.")
+]
+Teacher = Annotated[str, typer.Option(help="Name or folder of the detector that teaches.")]
+InputPx = Annotated[list[int] | None, typer.Option(min=32, help="Longer side of the pictures; may be repeated.")]
+Every = Annotated[int, typer.Option(min=1, help="Look at each so-many-th frame of a clip.")]
+DEFAULT_TEACHER = "yunet"
+SIZES_PX = [640, 320]
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
+    backgrounds: Backgrounds = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
+    teacher: Teacher = DEFAULT_TEACHER,
+    threads: Threads = CORES,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make training pictures.")] = 0,
+    device: Annotated[str, typer.Option(help="Where torch computes: cpu, or cuda.")] = "cpu",
+) -> None:
+    """Train a detector as RECIPE says. Started again, it goes on where it was stopped."""
+    wait_asleep()
+    with one_sentence_errors():
+        import torch
+        from rich.console import Console
+
+        from train.detector.fit import fit as run
+        from train.detector.recipe import read_detector_recipe
+
+        torch.set_num_threads(threads)
+        console = Console(stderr=True)
+        chosen = read_detector_recipe(recipe_path(recipe))
+        folder = out or Path("runs") / chosen.name
+        photos, labels = _labelled(backgrounds, teacher, folder.parent, console)
+        best = run(chosen, photos, labels, folder, console, workers, device)
+        console.print(f"best checkpoint: {best}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name or folder of a face detector.")],
+    teacher: Teacher = DEFAULT_TEACHER,
+    input_px: InputPx = None,
+    every: Every = 1,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for sheets with both detectors' boxes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recall, precision, landmark error and time of a detector against its teacher, on clips and held-out photos."""
+    with one_sentence_errors():
+        from engines.load import load_engine
+        from train.detector.evaluate import evaluate as measure
+        from train.detector.photos import load_photos
+        from train.detector.pictures import write_pictures
+
+        ours, theirs = load_engine(find_model(model)), load_engine(_find_teacher(teacher))
+        sizes = input_px or SIZES_PX
+        report = measure(ours, theirs, _clips(), load_photos(), sizes, every)
+        print(json.dumps(report.as_dict()) if as_json else report.as_text())
+        if pictures:
+            write_pictures(ours, theirs, _clips(), sizes[0], pictures, every)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a run.")],
+    out: Annotated[Path, typer.Argument(help="The model folder to write, such as engines/models/face.")],
+    backgrounds: Backgrounds = None,
+    teacher: Teacher = DEFAULT_TEACHER,
+    every: Every = 1,
+    as_json: Json = False,
+) -> None:
+    """Write model.onnx, spec.json, card.md and parity.npz, after proving that the file answers as CHECKPOINT does."""
+    with one_sentence_errors():
+        from rich.console import Console
+
+        from engines.load import load_engine
+        from train.detector.evaluate import Report
+        from train.detector.evaluate import evaluate as measure
+        from train.detector.export import export as write
+
+        theirs = load_engine(_find_teacher(teacher))
+        photos, labels = _labelled(backgrounds, teacher, checkpoint.parent.parent, Console(stderr=True))
+
+        def against_teacher(ours: Engine) -> Report:
+            return measure(ours, theirs, _clips(), photos, SIZES_PX, every)
+
+        made = write(checkpoint, out, photos, labels, against_teacher)
+        facts = {
+            "folder": str(out),
+            "sha256": made.spec.sha256,
+            "parameters": made.parameters,
+            "score_threshold": made.spec.score_threshold,
+            "parity_difference": made.difference,
+            **made.report.metrics(),
+        }
+        print(json.dumps(facts) if as_json else made.report.as_text())
+
+
+def _labelled(backgrounds: list[Path] | None, teacher: str, kept_in: Path, console: Console) -> tuple[Photos, Labels]:
+    """All pictures, and what the teacher says of them: looked up beside the runs, or asked for now and kept there."""
+    from rich.progress import Progress
+
+    from engines.load import load_engine
+    from train.detector.photos import load_photos, with_backgrounds
+    from train.detector.teacher import label, read_labels
+
+    photos = load_photos()
+    if backgrounds:
+        photos = with_backgrounds(photos, backgrounds)
+    model = _find_teacher(teacher)
+    path = kept_in / f"labels-{photos.sha256[:8]}-{model.spec.digest()}.npz"
+    if not path.exists():
+        console.print(f"{teacher} looks at {len(photos)} pictures; its answers will be kept in {path}")
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("labelling", total=len(photos))
+            labels = label(load_engine(model), photos, lambda done: progress.update(task, completed=done))
+        labels.write(path)
+    return photos, read_labels(path, len(photos))
+
+
+def _find_teacher(name: str) -> Model:
+    """By name or folder; weights of the development data folder are taken too, before any download."""
+    from train.data import shared_file
+    from train.errors import DataMissing
+
+    try:
+        return find_model(name, download=False)
+    except ModelMissing:
+        try:
+            shared = shared_file(f"models/{name}/LICENSE").parent.parent
+        except DataMissing:
+            return find_model(name)
+        return find_model(name, environment={"EMOSTREAM_MODELS": str(shared)})
+
+
+def _clips() -> list[Path]:
+    from train.data import shared_file
+    from train.detector.clips import CLIPS
+
+    return [shared_file(f"videos/{name}") for name in CLIPS]

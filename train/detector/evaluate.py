@@ -1,0 +1,218 @@
+"""A detector against its teacher, on pictures that neither the network nor its threshold has been fitted to.
+
+Both see the same pictures at the same size. Wanted is what the teacher finds at its own threshold. What it only
+half believes (down to HALF_BELIEVED) is told apart: it counts against the strict precision, not against the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Engine
+from engines.decoding.base import Candidates
+from train.detector.clips import frames
+from train.detector.find import find_faces
+from train.detector.photos import Photos
+from train.detector.scoring import SIZES_PX, Tally
+
+HALF_BELIEVED = 0.3
+PHOTO_HEIGHTS_PX = (16, 32, 64, 200)  # photos are all face: each is seen at a size of each class, and larger
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One picture and what both found in it."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) BGR
+    ours: Candidates
+    teacher: Candidates
+
+
+@dataclass(slots=True, eq=False)
+class Result:
+    """One set of pictures: a clip, or the photos."""
+
+    name: str
+    threshold: float
+    pictures: int = 0
+    strict: Tally = field(default_factory=Tally)
+    lenient: Tally = field(default_factory=Tally)  # without what the teacher half believes
+    ours_ms: list[float] = field(default_factory=list)
+    teacher_ms: list[float] = field(default_factory=list)
+
+    def add(self, ours: Candidates, teacher: Candidates, half_believed: Candidates) -> None:
+        """What both said of one picture."""
+        self.pictures += 1
+        self.strict.add(ours, teacher, np.zeros((0, 4), np.float32))
+        self.lenient.add(ours, teacher, half_believed.boxes)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each size of face, then one for all of at least the smallest; None where nothing was wanted."""
+        sizes = [*SIZES_PX, (SIZES_PX[0][0], float("inf"))]
+        names = [f"{low:.0f}-{high:.0f}" if np.isfinite(high) else f">{low:.0f}" for low, high in SIZES_PX] + ["all"]
+        return [self._row(name, low, high) for name, (low, high) in zip(names, sizes, strict=True)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name,
+            "pictures": self.pictures,
+            "sizes": self.rows(),
+            "found": sum(score >= self.threshold for score in self.strict.found_scores),
+            "ms": _median(self.ours_ms),
+            "teacher_ms": _median(self.teacher_ms),
+        }
+
+    def _row(self, name: str, low: float, high: float) -> dict[str, Any]:
+        return {
+            "size_px": name,
+            "faces": self.strict.count(low, high),
+            "recall": _or_none(self.strict.recall(self.threshold, low, high)),
+            "precision": _or_none(self.strict.precision(self.threshold, low, high)),
+            "precision_lenient": _or_none(self.lenient.precision(self.threshold, low, high)),
+            "landmark_error": _or_none(self.strict.error(self.threshold, low, high)),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """How a detector compares with its teacher."""
+
+    model: str
+    teacher: str
+    threshold: float
+    clips: dict[int, list[Result]]  # longer side of the pictures in pixels -> every clip, then all of them together
+    photos: Result
+
+    def together(self, longer_px: int) -> Result:
+        """All clips at this size."""
+        return self.clips[longer_px][-1]
+
+    def metrics(self) -> dict[str, Any]:
+        """What spec.json tells of the model's worth."""
+        return {
+            "teacher": self.teacher,
+            "clips": {str(px): results[-1].as_dict() for px, results in self.clips.items()},
+            "held_out_photos": self.photos.as_dict(),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            "model": self.model,
+            "teacher": self.teacher,
+            "threshold": self.threshold,
+            "clips": {str(px): [result.as_dict() for result in results] for px, results in self.clips.items()},
+            "held_out_photos": self.photos.as_dict(),
+        }
+
+    def table(self, results: Sequence[Result]) -> str:
+        """Markdown, a line for each size of face that occurs."""
+        lines = ["| pictures | size of face, px | faces | recall | precision | lenient | landmark error |"]
+        lines.append("|---|---|---|---|---|---|---|")
+        for result in results:
+            for row in result.rows():
+                if row["faces"]:
+                    shown = " | ".join(_shown(row[key]) for key in _COLUMNS)
+                    lines.append(f"| {result.name} | {row['size_px']} | {row['faces']} | {shown} |")
+            if not result.strict.count():
+                lines.append(f"| {result.name} | none | 0 | | {result.as_dict()['found']} found | | |")
+        return "\n".join(lines)
+
+    def as_text(self) -> str:
+        """For people."""
+        parts = [f"{self.model} against {self.teacher}, scores from {self.threshold}"]
+        for px, results in self.clips.items():
+            total = results[-1].as_dict()
+            parts.append(
+                f"\nclips, longer side {px} px: {total['ms']} ms a picture, the teacher {total['teacher_ms']} ms"
+            )
+            parts.append(self.table(results))
+        parts.append("\nheld-out photos")
+        parts.append(self.table([self.photos]))
+        return "\n".join(parts)
+
+
+_COLUMNS = ("recall", "precision", "precision_lenient", "landmark_error")
+
+
+def evaluate(
+    ours: Engine, teacher: Engine, clips: Sequence[Path], photos: Photos, sizes_px: Sequence[int], every: int = 1
+) -> Report:
+    """Both detectors on each `every`-th frame of the clips at each size, and on the photos that were held out."""
+    by_size = {}
+    for longer_px in sizes_px:
+        total = Result("all clips", _threshold(ours))
+        by_size[longer_px] = [on_clip(ours, teacher, path, longer_px, every, total) for path in clips] + [total]
+    numbers = np.flatnonzero(photos.held_out()).tolist()
+    return Report(
+        ours.spec.name, teacher.spec.name, _threshold(ours), by_size, on_photos(ours, teacher, photos, numbers)
+    )
+
+
+def on_clip(ours: Engine, teacher: Engine, path: Path, longer_px: int, every: int, total: Result) -> Result:
+    """One clip; what was seen also goes into `total`."""
+    result = Result(path.name, _threshold(ours))
+    for image in frames(path, longer_px, every):
+        _look(ours, teacher, image, (result, total))
+    return result
+
+
+def on_photos(ours: Engine, teacher: Engine, photos: Photos, numbers: Iterable[int]) -> Result:
+    """Photos that were held out, each at several sizes on a grey ground as large as they are four times over."""
+    result = Result("held-out photos", _threshold(ours))
+    for number in numbers:
+        photo = photos[number]
+        for height_px in PHOTO_HEIGHTS_PX:
+            scale = height_px / photo.shape[0]
+            small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+            side = -(-2 * height_px // 32) * 32
+            ground = np.full((side, side, 3), 127, np.uint8)
+            top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
+            ground[top : top + small.shape[0], left : left + small.shape[1]] = small
+            _look(ours, teacher, ground, (result,))
+    return result
+
+
+def both(ours: Engine, teacher: Engine, path: Path, longer_px: int, every: int) -> Iterator[Seen]:
+    """What both find in a clip, each at its own threshold: for people to look at."""
+    for image in frames(path, longer_px, every):
+        yield Seen(image, find_faces(ours, image), find_faces(teacher, image))
+
+
+def _look(ours: Engine, teacher: Engine, image: NDArray[np.uint8], results: tuple[Result, ...]) -> None:
+    """Both detectors in turn, timed from the picture to the faces."""
+    started_s = time.perf_counter()
+    mine = find_faces(ours, image)
+    between_s = time.perf_counter()
+    theirs = find_faces(teacher, image, HALF_BELIEVED)
+    ended_s = time.perf_counter()
+    believed = theirs.scores >= _threshold(teacher)
+    for result in results:
+        result.add(mine, theirs[believed], theirs[~believed])
+        result.ours_ms.append((between_s - started_s) * 1e3)
+        result.teacher_ms.append((ended_s - between_s) * 1e3)
+
+
+def _threshold(engine: Engine) -> float:
+    return engine.spec.score_threshold or 0.0
+
+
+def _median(values: list[float]) -> float | None:
+    return round(float(np.median(values)), 3) if values else None
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _or_none(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None

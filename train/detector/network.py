@@ -1,0 +1,90 @@
+"""The network: anchor-free, one stage, answers at strides 8, 16 and 32, any height and width that 32 divides.
+
+In the class of YuNet (Wu, Peng, Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
+Research 20), whose answers it gives by the same names, so it is read by the same decoding. What differs: it reaches
+stride 4 in two strided steps without pooling, spends the time saved there on stride 8, where small faces are told, and
+has one head for a level instead of four.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDES = (8, 16, 32)
+LANDMARKS = 5
+# what a cell of a level answers, in the order of the head's channels: name -> channels
+ANSWERS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 2 * LANDMARKS}
+OUTPUTS = tuple(f"{kind}_{stride}" for kind in ANSWERS for stride in STRIDES)
+PRIOR = 0.01  # a cell's first guess that it holds a face, Lin et al. 2017, "Focal Loss for Dense Object Detection"
+
+
+class FaceNet(nn.Module):
+    """(B, 1 or 3, H, W) float32 -> one (B, 16, H / stride, W / stride) map of raw answers per stride."""
+
+    def __init__(self, channels: int, width: int = 64) -> None:
+        super().__init__()
+        stem, quarter = 16, 32
+        self.stem = _conv_bn(channels, stem, kernel=3, stride=2)  # H / 2
+        self.stage4 = nn.Sequential(_separable(stem, quarter, 2), _separable(quarter, quarter))
+        self.stage8 = nn.Sequential(_separable(quarter, width, 2), *[_separable(width, width) for _ in range(3)])
+        self.stage16 = nn.Sequential(_separable(width, width, 2), *[_separable(width, width) for _ in range(3)])
+        self.stage32 = nn.Sequential(_separable(width, width, 2), *[_separable(width, width) for _ in range(3)])
+        # top-down: each level hears from the coarser one (Lin et al. 2017, "Feature Pyramid Networks")
+        self.merge16, self.merge8 = _separable(width, width), _separable(width, width)
+        self.heads = nn.ModuleList([_Head(width) for _ in STRIDES])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        at8 = self.stage8(self.stage4(self.stem(images)))
+        at16 = self.stage16(at8)
+        at32 = self.stage32(at16)
+        at16 = self.merge16(at16 + functional.interpolate(at32, scale_factor=2.0, mode="nearest"))
+        at8 = self.merge8(at8 + functional.interpolate(at16, scale_factor=2.0, mode="nearest"))
+        return [head(level) for head, level in zip(self.heads, (at8, at16, at32), strict=True)]
+
+
+class _Head(nn.Module):
+    """(B, width, h, w) -> (B, 16, h, w): a shared look at the neighbourhood, then every answer of a cell at once."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.look = _separable(width, width)
+        self.answer = nn.Conv2d(width, sum(ANSWERS.values()), kernel_size=1)
+        nn.init.normal_(self.answer.weight, std=0.01)
+        nn.init.zeros_(self.answer.bias)
+        with torch.no_grad():
+            self.answer.bias[:2] = -torch.log(torch.tensor((1 - PRIOR) / PRIOR))
+
+    def forward(self, level: Tensor) -> Tensor:
+        answers: Tensor = self.answer(self.look(level))
+        return answers
+
+
+class Exported(nn.Module):
+    """The network as it ships: probabilities and offsets, one row a cell, by the names of OUTPUTS."""
+
+    def __init__(self, network: FaceNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        rows = [level.flatten(2).transpose(1, 2) for level in self.network(images)]  # (B, cells, 16)
+        parts = [level.split(list(ANSWERS.values()), dim=2) for level in rows]
+        parts = [(cls.sigmoid(), obj.sigmoid(), bbox, kps) for cls, obj, bbox, kps in parts]
+        return tuple(level[kind] for kind in range(len(ANSWERS)) for level in parts)
+
+
+def _conv_bn(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(after),
+    ]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if act else nn.Sequential(*layers)
+
+
+def _separable(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    """Depthwise 3x3, then pointwise; an activation after the depthwise half costs time and gives little."""
+    return nn.Sequential(
+        _conv_bn(before, before, kernel=3, stride=stride, groups=before, act=False), _conv_bn(before, after, kernel=1)
+    )

@@ -1,0 +1,117 @@
+"""The photos that a detector learns from: pictures of people found on the web, without labels.
+
+The file is `data/web_faces_unlabelled.npz` of the development data folder. Most of them are head shots and grey.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec import sha256_of
+from train.data import read_npz, shared_file
+from train.errors import DataMissing
+
+HELD_OUT = 10  # one photo in so many is never trained on
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+SMALLEST_PX, LARGEST_PX = 96, 416  # shorter side that a background needs; longer side that it is reduced to
+THINNEST = 4  # longer side over shorter
+GREY = 128.0
+# OpenCV's flags by how much the sides are reduced while decoding
+BGR = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+LUMA = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photos:
+    """JPEG files in memory, decoded when they are asked for."""
+
+    jpeg: NDArray[np.uint8]  # all files joined
+    offset: NDArray[np.int64]  # (N + 1,) where each begins
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.offset) - 1
+
+    def __getitem__(self, number: int) -> NDArray[np.uint8]:
+        """(H, W, 3) BGR. Raises DataMissing when this one is no picture."""
+        return self.bgr(number)
+
+    def bgr(self, number: int, reduced: int = 1) -> NDArray[np.uint8]:
+        """(H, W, 3), both sides divided by `reduced` (1, 2, 4 or 8) and rounded up."""
+        return self._read(number, BGR[reduced])
+
+    def luma(self, number: int, reduced: int = 1) -> NDArray[np.uint8]:
+        """(H, W), decoded without colour."""
+        return self._read(number, LUMA[reduced])
+
+    def _read(self, number: int, flag: int) -> NDArray[np.uint8]:
+        image = cv2.imdecode(self._bytes(number), flag)
+        if image is None:
+            raise DataMissing(f"photo {number} of the archive is not a JPEG picture; fetch the file again")
+        return image.astype(np.uint8, copy=False)
+
+    def held_out(self) -> NDArray[np.bool_]:
+        """(N,) which are for measuring only. It hangs on a photo's bytes, so that copies of one stay together."""
+        digests = [hashlib.sha256(self._bytes(number).tobytes()).digest() for number in range(len(self))]
+        return np.array([int.from_bytes(digest[:4], "big") % HELD_OUT == 0 for digest in digests])
+
+    def _bytes(self, number: int) -> NDArray[np.uint8]:
+        return self.jpeg[self.offset[number] : self.offset[number + 1]]
+
+
+def with_backgrounds(photos: Photos, folders: Sequence[Path]) -> Photos:
+    """The same photos, followed by every picture that stands in the folders or below, made smaller where it is large.
+
+    What is too small, too thin or no picture is passed over. Raises DataMissing when a folder holds none at all.
+    """
+    files = [photos.jpeg]
+    for folder in folders:
+        found = [data for path in sorted(folder.rglob("*")) if (data := _background(path)) is not None]
+        if not found:
+            raise DataMissing(f"{folder} holds no picture of at least {SMALLEST_PX} pixels; name another --backgrounds")
+        files += found
+    lengths = np.array([len(data) for data in files[1:]], np.int64)
+    offset = np.concatenate([photos.offset, photos.offset[-1] + np.cumsum(lengths)])
+    jpeg = np.concatenate(files)
+    return Photos(jpeg, offset, hashlib.sha256(jpeg.tobytes()).hexdigest())
+
+
+def _background(path: Path) -> NDArray[np.uint8] | None:
+    """The bytes of a JPEG file of this picture, on grey where it is transparent; None for what cannot be used."""
+    if path.suffix.lower() not in PICTURES:
+        return None
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype != np.uint8 or min(image.shape[:2]) < SMALLEST_PX:
+        return None
+    if max(image.shape[:2]) > THINNEST * min(image.shape[:2]):
+        return None
+    if image.ndim == 3 and image.shape[2] == 4:
+        seen = image[..., 3:].astype(np.float32) / 255
+        image = (image[..., :3] * seen + GREY * (1 - seen)).astype(np.uint8)
+    shrink = LARGEST_PX / max(image.shape[:2])
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    data: NDArray[np.uint8] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].ravel()
+    return data
+
+
+def load_photos(path: Path | None = None) -> Photos:
+    """Every photo. Raises DataMissing when the file is not there or not what was expected."""
+    path = path or shared_file("data/web_faces_unlabelled.npz")
+    arrays = read_npz(path)
+    try:
+        return Photos(arrays["jpeg"], arrays["offset"].astype(np.int64), sha256_of(path))
+    except KeyError as error:
+        raise DataMissing(f"{path} is not the archive of photos that was expected ({error}); fetch it again") from None
