@@ -106,7 +106,7 @@ def _stages(clip: Path) -> dict[str, float]:
     emotion = load_engine(models.emotion, config.engine.backend, config.engine.threads)
     detector, classifier = make_detector(config.detector, face), Classifier(config.emotion, emotion)
     tracker, aggregator = Tracker(config.tracking), Aggregator(config.aggregate, classifier.labels)
-    small = SmallSize(config.detector.input_px, face.spec.stride)
+    small = SmallSize.of(config.detector, face.spec)
     source = make_source(config.cameras[0], "bench", Timeline(None, 2.0), small)
     watch, frames = Stopwatch(), 0
     source.open()

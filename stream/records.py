@@ -63,7 +63,7 @@ class Frame(Moment):
     index: int  # 0-based count of decoded frames of this camera, over reconnects
     luma: NDArray[np.uint8]  # (H, W), the decoder's Y plane where it has one: a view, writeable=False
     full_range: bool  # False: luma is 16..235 and a crop must be expanded; True: 0..255
-    small: NDArray[np.uint8]  # (h, w, 3) BGR, at the detector's input size, sides multiples of its stride
+    small: NDArray[np.uint8]  # (h, w, 3) BGR or (h, w) full-range luma, as the detector asks; multiples of its stride
     letterbox: Letterbox
     discontinuity: str | None = None  # why time is not continuous with the frame before; ends the camera's tracks
     skipped_s: float = 0.0  # seconds of media time that the discontinuity jumped over; 0 for a restart
@@ -71,8 +71,8 @@ class Frame(Moment):
     def __post_init__(self) -> None:
         if self.luma.ndim != 2 or self.luma.dtype != np.uint8 or self.luma.flags.writeable:
             raise ValueError(f"luma must be a read-only (H, W) uint8, got {self.luma.shape} {self.luma.dtype}")
-        if self.small.ndim != 3 or self.small.shape[2] != 3 or self.small.dtype != np.uint8:
-            raise ValueError(f"small must be (h, w, 3) uint8, got {self.small.shape} {self.small.dtype}")
+        if self.small.shape[2:] not in ((), (3,)) or self.small.ndim < 2 or self.small.dtype != np.uint8:
+            raise ValueError(f"small must be (h, w) or (h, w, 3) uint8, got {self.small.shape} {self.small.dtype}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -227,7 +227,7 @@ class Worker:
         self._cameras[trouble.camera_id].give_up(f"the analysis failed{where}: {type(trouble.error).__name__}")
 
     def _camera(self, camera: CameraConfig) -> Camera:
-        small = SmallSize(self._config.detector.input_px, max(self._models.face.spec.stride, 1))
+        small = SmallSize.of(self._config.detector, self._models.face.spec)
 
         def source(session: str, timeline: Timeline) -> Source:
             return make_source(camera, session, timeline, small, wait=self._stop.wait)

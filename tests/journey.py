@@ -27,7 +27,7 @@ def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed
     pipeline = Pipeline(assemble(config, face, emotion), troubles.append)
     camera = CameraConfig(name="clip", source=str(clip), settings=SourceConfig(analyse_hz=None))
     gap_s = camera.settings.gap_s
-    source = make_source(camera, "s", Timeline(None, gap_s), SmallSize(config.detector.input_px, face.spec.stride))
+    source = make_source(camera, "s", Timeline(None, gap_s), SmallSize.of(config.detector, face.spec))
     choice, dice, events = Timeline(analyse_hz, gap_s), random.Random(seed), list[Event]()
     source.open()
     for frame in source.frames():

@@ -69,12 +69,14 @@ def _parts(frames: Sequence[Frame], best_batch: int) -> Iterator[list[int]]:
 
 
 def _in_color(small: Pixels, color: str) -> Pixels:
-    """(h, w, 3) BGR, as a frame carries it, in the colours of the network."""
-    match color:
-        case "rgb":
-            return small[..., ::-1]
-        case "luma":
+    """(h, w) luma or (h, w, 3) BGR, as a frame carries it, in the colours of the network."""
+    match color, small.ndim:
+        case "luma", 3:
             return cast(Pixels, cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+        case "bgr" | "rgb", 2:
+            return cast(Pixels, cv2.cvtColor(small, cv2.COLOR_GRAY2BGR))
+        case "rgb", _:
+            return small[..., ::-1]
         case _:
             return small
 

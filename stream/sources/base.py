@@ -12,8 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.spec import ModelSpec
 from stream.clocks import utc_now
-from stream.config import CameraConfig
+from stream.config import CameraConfig, DetectorConfig
 from stream.records import ClockSource, Frame, Letterbox
 from stream.sources.timeline import Stamp, Timeline
 from stream.urls import mask
@@ -36,10 +37,16 @@ class StreamInfo:
 
 @dataclass(frozen=True, slots=True)
 class SmallSize:
-    """How large `Frame.small` is to be: what the detector asks for."""
+    """What `Frame.small` is to be: what the detector asks for."""
 
     longer_px: int  # the frame's longer side is reduced to this, never enlarged
     stride: int  # both sides are padded to multiples of it
+    luma: bool = False  # one plane, 0..255, instead of BGR
+
+    @classmethod
+    def of(cls, config: DetectorConfig, spec: ModelSpec) -> SmallSize:
+        """What this detector model takes, at the configured size."""
+        return cls(config.input_px, spec.stride, spec.color == "luma")
 
     def letterbox(self, width_px: int, height_px: int) -> tuple[Letterbox, tuple[int, int], tuple[int, int]]:
         """For a frame of this size: the transform, (width, height) of the content, (width, height) with padding."""
@@ -107,7 +114,7 @@ class FramePixels:
 
     luma: Pixels  # (H, W), read-only
     full_range: bool
-    small: Pixels  # (h, w, 3) BGR
+    small: Pixels  # (h, w, 3) BGR, or (h, w) luma
     letterbox: Letterbox
 
 

@@ -92,6 +92,10 @@ class SyntheticSource:
     def _pixels(self, luma: Pixels) -> FramePixels:
         letterbox, content, (width, height) = self._context.small.letterbox(luma.shape[1], luma.shape[0])
         shrunk = cv2.resize(luma, content, interpolation=cv2.INTER_AREA)
+        if self._context.small.luma:
+            small = np.zeros((height, width), np.uint8)
+            small[: content[1], : content[0]] = shrunk
+            return FramePixels(luma, True, small, letterbox)
         small = np.zeros((height, width, 3), np.uint8)
         for channel, share in enumerate(TINT):
             small[: content[1], : content[0], channel] = shrunk * share

@@ -10,35 +10,65 @@ import typer
 
 from engines.errors import ModelMissing
 from engines.store import Model, find_model
-from train.options import CORES, Json, Threads, one_sentence_errors, recipe_path, wait_asleep
+from train.options import Json, Threads, one_sentence_errors, recipe_path, wait_asleep
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.progress import TaskID
 
     from engines.base import Engine
-    from train.detector.photos import Photos
-    from train.detector.teacher import Labels
 
 app = typer.Typer(help="Train a face detector that another one teaches, and compare both.", no_args_is_help=True)
 
-Backgrounds = Annotated[
-    list[Path] | None, typer.Option(help="Folder of further pictures, most of them without a face; may be repeated.")
-]
+CorpusFile = Annotated[Path, typer.Option(help="What `train detector corpus` wrote.")]
 Teacher = Annotated[str, typer.Option(help="Name or folder of the detector that teaches.")]
 InputPx = Annotated[list[int] | None, typer.Option(min=32, help="Longer side of the pictures; may be repeated.")]
 Every = Annotated[int, typer.Option(min=1, help="Look at each so-many-th frame of a clip.")]
 DEFAULT_TEACHER = "yunet"
+DEFAULT_CORPUS = Path("runs/corpus.npz")
 SIZES_PX = [640, 320]
+
+
+@app.command()
+def corpus(
+    out: Annotated[Path, typer.Argument(help="The file to write, such as runs/corpus.npz.")],
+    backgrounds: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of further pictures, most of them without a face; may be repeated."),
+    ] = None,
+    teacher: Teacher = DEFAULT_TEACHER,
+) -> None:
+    """Let the teacher label every photo, the same faces turned to the side, and the backgrounds."""
+    with one_sentence_errors():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from engines.load import load_engine
+        from train.detector.corpus import make_corpus
+        from train.detector.photos import backgrounds as read_backgrounds
+        from train.detector.photos import load_photos
+
+        photos, empty = load_photos(), read_backgrounds(backgrounds or [])
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            tasks: dict[str, TaskID] = {}
+
+            def progress(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done)
+
+            made = make_corpus(photos, empty, load_engine(_find_teacher(teacher)), progress)
+        made.write(out)
+        console.print(f"{out}: {len(made.pictures)} pictures, {made.labels.sure().sum()} faces beyond doubt")
 
 
 @app.command()
 def fit(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
-    backgrounds: Backgrounds = None,
+    corpus: CorpusFile = DEFAULT_CORPUS,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
-    teacher: Teacher = DEFAULT_TEACHER,
-    threads: Threads = CORES,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make training pictures.")] = 0,
+    threads: Threads = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make training pictures.")] = 1,
     device: Annotated[str, typer.Option(help="Where torch computes: cpu, or cuda.")] = "cpu",
 ) -> None:
     """Train a detector as RECIPE says. Started again, it goes on where it was stopped."""
@@ -47,15 +77,14 @@ def fit(
         import torch
         from rich.console import Console
 
+        from train.detector.corpus import read_corpus
         from train.detector.fit import fit as run
         from train.detector.recipe import read_detector_recipe
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
         chosen = read_detector_recipe(recipe_path(recipe))
-        folder = out or Path("runs") / chosen.name
-        photos, labels = _labelled(backgrounds, teacher, folder.parent, console)
-        best = run(chosen, photos, labels, folder, console, workers, device)
+        best = run(chosen, read_corpus(corpus), out or Path("runs") / chosen.name, console, workers, device)
         console.print(f"best checkpoint: {best}")
 
 
@@ -87,27 +116,26 @@ def evaluate(
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a run.")],
     out: Annotated[Path, typer.Argument(help="The model folder to write, such as engines/models/face.")],
-    backgrounds: Backgrounds = None,
+    corpus: CorpusFile = DEFAULT_CORPUS,
     teacher: Teacher = DEFAULT_TEACHER,
     every: Every = 1,
     as_json: Json = False,
 ) -> None:
     """Write model.onnx, spec.json, card.md and parity.npz, after proving that the file answers as CHECKPOINT does."""
     with one_sentence_errors():
-        from rich.console import Console
-
         from engines.load import load_engine
+        from train.detector.corpus import read_corpus
         from train.detector.evaluate import Report
         from train.detector.evaluate import evaluate as measure
         from train.detector.export import export as write
+        from train.detector.photos import load_photos
 
-        theirs = load_engine(_find_teacher(teacher))
-        photos, labels = _labelled(backgrounds, teacher, checkpoint.parent.parent, Console(stderr=True))
+        theirs, photos = load_engine(_find_teacher(teacher)), load_photos()
 
         def against_teacher(ours: Engine) -> Report:
             return measure(ours, theirs, _clips(), photos, SIZES_PX, every)
 
-        made = write(checkpoint, out, photos, labels, against_teacher)
+        made = write(checkpoint, out, read_corpus(corpus), against_teacher)
         facts = {
             "folder": str(out),
             "sha256": made.spec.sha256,
@@ -117,28 +145,6 @@ def export(
             **made.report.metrics(),
         }
         print(json.dumps(facts) if as_json else made.report.as_text())
-
-
-def _labelled(backgrounds: list[Path] | None, teacher: str, kept_in: Path, console: Console) -> tuple[Photos, Labels]:
-    """All pictures, and what the teacher says of them: looked up beside the runs, or asked for now and kept there."""
-    from rich.progress import Progress
-
-    from engines.load import load_engine
-    from train.detector.photos import load_photos, with_backgrounds
-    from train.detector.teacher import label, read_labels
-
-    photos = load_photos()
-    if backgrounds:
-        photos = with_backgrounds(photos, backgrounds)
-    model = _find_teacher(teacher)
-    path = kept_in / f"labels-{photos.sha256[:8]}-{model.spec.digest()}.npz"
-    if not path.exists():
-        console.print(f"{teacher} looks at {len(photos)} pictures; its answers will be kept in {path}")
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("labelling", total=len(photos))
-            labels = label(load_engine(model), photos, lambda done: progress.update(task, completed=done))
-        labels.write(path)
-    return photos, read_labels(path, len(photos))
 
 
 def _find_teacher(name: str) -> Model:

@@ -152,7 +152,7 @@ def evaluate(
     for longer_px in sizes_px:
         total = Result("all clips", _threshold(ours))
         by_size[longer_px] = [on_clip(ours, teacher, path, longer_px, every, total) for path in clips] + [total]
-    numbers = np.flatnonzero(photos.held_out()).tolist()
+    numbers = np.flatnonzero(photos.held_out).tolist()
     return Report(
         ours.spec.name, teacher.spec.name, _threshold(ours), by_size, on_photos(ours, teacher, photos, numbers)
     )

@@ -22,14 +22,13 @@ from engines.preprocess import to_batch
 from engines.spec import MODEL_FILE, ModelSpec, Source, sha256_of
 from train.checkpoint import MODEL_PREFIX, Checkpoint, read_checkpoint
 from train.detector.card import write_detector_card
+from train.detector.corpus import Corpus
 from train.detector.evaluate import Report
-from train.detector.fit import held_out_samples, material, tally
+from train.detector.fit import held_out_samples, tally
 from train.detector.network import OUTPUTS, Exported, FaceNet
 from train.detector.parity import parity_pictures
-from train.detector.photos import Photos
 from train.detector.recipe import COLORS, DetectorRecipe, detector_recipe_from
 from train.detector.spec import INPUT_NAME, draft_spec
-from train.detector.teacher import Labels
 from train.errors import CheckpointInvalid, ExportRefused, RecipeInvalid
 from train.export import PARITY_FILE, npz
 from train.onnx_file import write_onnx
@@ -53,8 +52,7 @@ class Made:
 def export(
     checkpoint_path: Path,
     folder: Path,
-    photos: Photos,
-    labels: Labels,
+    corpus: Corpus,
     measure: Callable[[Engine], Report],
 ) -> Made:
     """Write the model folder of a checkpoint, all of it or nothing. `measure` looks at what will be shipped."""
@@ -65,8 +63,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder) as made_in:
         room = Path(made_in)
         write_detector_onnx(network, draft, room / MODEL_FILE)
-        held_out = held_out_samples(recipe, material(recipe, photos, labels, photos.held_out()))
-        threshold = tally(network, held_out, recipe).threshold_for(WANTED_PRECISION)
+        threshold = tally(network, held_out_samples(recipe, corpus), recipe).threshold_for(WANTED_PRECISION)
         draft = draft.model_copy(
             update={
                 "score_threshold": round(threshold, 3),

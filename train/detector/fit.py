@@ -18,15 +18,14 @@ from engines.decoding.base import Candidates
 from engines.decoding.nms import best_boxes
 from engines.decoding.yunet import decode
 from engines.preprocess import to_batch
+from train.detector.corpus import Corpus
 from train.detector.loss import Targets, loss
 from train.detector.mosaic import Material, Sample, compose
 from train.detector.network import OUTPUTS, Exported, FaceNet
 from train.detector.photometric import degrade
-from train.detector.photos import Photos
 from train.detector.recipe import COLORS, DetectorRecipe
 from train.detector.scoring import Tally
 from train.detector.spec import NMS_THRESHOLD, draft_spec
-from train.detector.teacher import Labels
 from train.run import BEST, LAST, Run, start
 
 HELD_OUT_PICTURES = 160
@@ -36,8 +35,7 @@ LOWEST = 0.05  # score down to which answers are looked at
 
 def fit(
     recipe: DetectorRecipe,
-    photos: Photos,
-    labels: Labels,
+    corpus: Corpus,
     folder: Path,
     console: Console,
     workers: int = 0,
@@ -51,12 +49,11 @@ def fit(
     """
     torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
-    run = start_or_resume(recipe, photos, folder / LAST, device)
+    run = start_or_resume(recipe, corpus, folder / LAST, device)
     if run.epoch:
         console.print(f"resuming after epoch {run.epoch}; best average precision so far {run.best:.4f}")
-    held_out = photos.held_out()
-    mosaics = Mosaics(material(recipe, photos, labels, ~held_out), recipe)
-    chosen_on = held_out_samples(recipe, material(recipe, photos, labels, held_out))
+    mosaics = Mosaics(material(recipe, corpus, held_out=False), recipe)
+    chosen_on = held_out_samples(recipe, corpus)
     end = recipe.epochs if stop_after is None else min(recipe.epochs, run.epoch + stop_after)
     while run.epoch < end:
         started_s = time.monotonic()
@@ -108,18 +105,19 @@ def train_epoch(
     return total
 
 
-def material(recipe: DetectorRecipe, photos: Photos, labels: Labels, chosen: NDArray[np.bool_]) -> Material:
-    """The chosen photos (N,) bool: which show a face beyond doubt, and which show none at all."""
-    sure = labels.sure()
-    counts = np.add.reduceat(np.append(sure, 0), labels.first[:-1]) * (np.diff(labels.first) > 0)
-    read = photos.luma if recipe.color == "luma" else photos.bgr
-    return Material(
-        read, labels, sure, np.flatnonzero((counts > 0) & chosen), np.flatnonzero((np.diff(labels.first) == 0) & chosen)
-    )
+def material(recipe: DetectorRecipe, corpus: Corpus, held_out: bool) -> Material:
+    """The pictures that are held out, or the others: which show a face beyond doubt, and which none at all."""
+    labels, pictures = corpus.labels, corpus.pictures
+    sure, chosen, nothing = labels.sure(), pictures.held_out == held_out, np.diff(labels.first) == 0
+    faces = np.zeros(len(labels), bool)
+    faces[np.searchsorted(labels.first, np.flatnonzero(sure), side="right") - 1] = True
+    read = pictures.luma if recipe.color == "luma" else pictures.bgr
+    return Material(read, labels, sure, np.flatnonzero(faces & chosen), np.flatnonzero(nothing & chosen))
 
 
-def held_out_samples(recipe: DetectorRecipe, pictures: Material) -> list[Sample]:
-    """The same mosaics for every epoch and every recipe of this colour."""
+def held_out_samples(recipe: DetectorRecipe, corpus: Corpus) -> list[Sample]:
+    """The same mosaics for every epoch, of pictures that are not trained on."""
+    pictures = material(recipe, corpus, held_out=True)
     samples = []
     for number in range(HELD_OUT_PICTURES):
         random = np.random.default_rng((HELD_OUT_SEED, number))
@@ -145,11 +143,11 @@ def tally(model: nn.Module, samples: list[Sample], recipe: DetectorRecipe, devic
     return result
 
 
-def start_or_resume(recipe: DetectorRecipe, photos: Photos, last: Path, device: str = "cpu") -> Run:
+def start_or_resume(recipe: DetectorRecipe, corpus: Corpus, last: Path, device: str = "cpu") -> Run:
     """A fresh run, or the one that `last` holds. Raises CheckpointInvalid when that is another recipe's or data's."""
     torch.manual_seed(recipe.seed)
     channels = COLORS[recipe.color]
-    run = start(FaceNet(channels).to(device), FaceNet(channels).to(device), recipe, photos.sha256)
+    run = start(FaceNet(channels).to(device), FaceNet(channels).to(device), recipe, corpus.pictures.sha256())
     run.resume(last)
     return run
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.spec import sha256_of
 from train.data import read_npz, shared_file
 from train.errors import DataMissing
 
@@ -23,6 +23,7 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 SMALLEST_PX, LARGEST_PX = 96, 416  # shorter side that a background needs; longer side that it is reduced to
 THINNEST = 4  # longer side over shorter
 GREY = 128.0
+QUALITY = 92  # of the JPEG files that are made here
 # OpenCV's flags by how much the sides are reduced while decoding
 BGR = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 LUMA = {
@@ -39,7 +40,7 @@ class Photos:
 
     jpeg: NDArray[np.uint8]  # all files joined
     offset: NDArray[np.int64]  # (N + 1,) where each begins
-    sha256: str
+    held_out: NDArray[np.bool_]  # (N,) which are for measuring only
 
     def __len__(self) -> int:
         return len(self.offset) - 1
@@ -57,35 +58,55 @@ class Photos:
         return self._read(number, LUMA[reduced])
 
     def _read(self, number: int, flag: int) -> NDArray[np.uint8]:
-        image = cv2.imdecode(self._bytes(number), flag)
+        image = cv2.imdecode(self.file(number), flag)
         if image is None:
             raise DataMissing(f"photo {number} of the archive is not a JPEG picture; fetch the file again")
         return image.astype(np.uint8, copy=False)
 
-    def held_out(self) -> NDArray[np.bool_]:
-        """(N,) which are for measuring only. It hangs on a photo's bytes, so that copies of one stay together."""
-        digests = [hashlib.sha256(self._bytes(number).tobytes()).digest() for number in range(len(self))]
-        return np.array([int.from_bytes(digest[:4], "big") % HELD_OUT == 0 for digest in digests])
+    def sha256(self) -> str:
+        """Of all bytes."""
+        return hashlib.sha256(self.jpeg.tobytes()).hexdigest()
 
-    def _bytes(self, number: int) -> NDArray[np.uint8]:
+    def file(self, number: int) -> NDArray[np.uint8]:
+        """The bytes of one JPEG file."""
         return self.jpeg[self.offset[number] : self.offset[number + 1]]
 
 
-def with_backgrounds(photos: Photos, folders: Sequence[Path]) -> Photos:
-    """The same photos, followed by every picture that stands in the folders or below, made smaller where it is large.
+def album(files: Sequence[NDArray[np.uint8]], held_out: Sequence[bool]) -> Photos:
+    """These JPEG files, in this order."""
+    ends = np.cumsum([0, *[len(data) for data in files]], dtype=np.int64)
+    return Photos(np.concatenate([np.zeros(0, np.uint8), *files]), ends, np.array(held_out, bool))
+
+
+def all_of(albums: Sequence[Photos]) -> Photos:
+    """Several albums, one after the other."""
+    files = [photos.file(number) for photos in albums for number in range(len(photos))]
+    return album(files, np.concatenate([photos.held_out for photos in albums]).tolist())
+
+
+def backgrounds(folders: Sequence[Path]) -> Photos:
+    """Every picture that stands in the folders or below, made smaller where it is large.
 
     What is too small, too thin or no picture is passed over. Raises DataMissing when a folder holds none at all.
     """
-    files = [photos.jpeg]
+    files: list[NDArray[np.uint8]] = []
     for folder in folders:
         found = [data for path in sorted(folder.rglob("*")) if (data := _background(path)) is not None]
         if not found:
             raise DataMissing(f"{folder} holds no picture of at least {SMALLEST_PX} pixels; name another --backgrounds")
         files += found
-    lengths = np.array([len(data) for data in files[1:]], np.int64)
-    offset = np.concatenate([photos.offset, photos.offset[-1] + np.cumsum(lengths)])
-    jpeg = np.concatenate(files)
-    return Photos(jpeg, offset, hashlib.sha256(jpeg.tobytes()).hexdigest())
+    return album(files, [is_held_out(data) for data in files])
+
+
+def is_held_out(jpeg: NDArray[np.uint8]) -> bool:
+    """Whether this photo is for measuring only. It hangs on its bytes, so that copies of one photo stay together."""
+    return int.from_bytes(hashlib.sha256(jpeg.tobytes()).digest()[:4], "big") % HELD_OUT == 0
+
+
+def encoded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes of a JPEG file."""
+    data: NDArray[np.uint8] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].ravel()
+    return data
 
 
 def _background(path: Path) -> NDArray[np.uint8] | None:
@@ -103,8 +124,7 @@ def _background(path: Path) -> NDArray[np.uint8] | None:
     shrink = LARGEST_PX / max(image.shape[:2])
     if shrink < 1:
         image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    data: NDArray[np.uint8] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].ravel()
-    return data
+    return encoded(image)
 
 
 def load_photos(path: Path | None = None) -> Photos:
@@ -112,6 +132,8 @@ def load_photos(path: Path | None = None) -> Photos:
     path = path or shared_file("data/web_faces_unlabelled.npz")
     arrays = read_npz(path)
     try:
-        return Photos(arrays["jpeg"], arrays["offset"].astype(np.int64), sha256_of(path))
+        jpeg, offset = arrays["jpeg"], arrays["offset"].astype(np.int64)
     except KeyError as error:
         raise DataMissing(f"{path} is not the archive of photos that was expected ({error}); fetch it again") from None
+    held_out = [is_held_out(jpeg[start:end]) for start, end in pairwise(offset)]
+    return Photos(jpeg, offset, np.array(held_out))

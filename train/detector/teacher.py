@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,11 +16,9 @@ from numpy.typing import NDArray
 
 from engines.base import Engine
 from engines.decoding.base import Candidates
-from train.data import read_npz
 from train.detector.boxes import iou
 from train.detector.find import find_faces
 from train.detector.photos import Photos
-from train.errors import DataMissing
 
 SCALES = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.13, 1.6)  # half octaves
 LOWEST = 0.3  # below this score an answer is not even a doubt
@@ -51,25 +48,16 @@ class Labels:
         counts: NDArray[np.bool_] = (self.scores >= SURE).sum(axis=1) >= MOST
         return counts
 
-    def write(self, path: Path) -> None:
-        """Keep them, so that labelling is done once: all of them or nothing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            np.savez(file, first=self.first, boxes=self.boxes, landmarks=self.landmarks, scores=self.scores)
-        part.replace(path)
 
-
-def read_labels(path: Path, pictures: int) -> Labels:
-    """Kept labels. Raises DataMissing when they are not those of so many pictures."""
-    arrays = read_npz(path)
-    try:
-        labels = Labels(arrays["first"], arrays["boxes"], arrays["landmarks"], arrays["scores"])
-    except KeyError:
-        raise DataMissing(f"{path} holds no labels; remove it, and they are made anew") from None
-    if len(labels) != pictures or labels.scores.shape[1:] != (len(SCALES),):
-        raise DataMissing(f"{path} holds labels of other pictures; remove it, and they are made anew")
-    return labels
+def joined(parts: Sequence[Labels]) -> Labels:
+    """The labels of several albums, one after the other."""
+    counts = np.concatenate([np.diff(part.first) for part in parts])
+    return Labels(
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.landmarks for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+    )
 
 
 def label(
