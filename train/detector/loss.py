@@ -20,7 +20,7 @@ NEAR = 2.5  # strides around the middle of a face within which a cell may answer
 CANDIDATES = 10  # best overlaps whose sum says how many cells are responsible
 IOU_COST = 3.0
 FORBIDDEN = 1e6  # a cost no real cell has
-WEIGHTS = {"cls": 1.0, "obj": 1.0, "bbox": 5.0, "kps": 2.0}
+WEIGHTS = {"cls": 1.0, "obj": 1.0, "bbox": 5.0, "kps": 4.0}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

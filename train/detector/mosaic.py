@@ -30,10 +30,11 @@ class MosaicSettings:
 
     size_px: int = 320  # side
     smallest_px: float = 9.0  # height of a face
-    largest_px: float = 250.0
+    largest_px: float = 340.0  # more than the picture: a face that looks into the camera from near
     most: int = 24  # photos in one picture
     rotate_deg: float = 20.0
     empty: float = 0.08  # share of pictures without any photo
+    hidden: float = 0.2  # share of a face that another photo may hide
     cut_out: float = 0.5  # share of photos pasted as a head alone
     kept_visible: float = 0.6  # a face of which less is in the picture is neither taught nor held against the student
 
@@ -155,7 +156,7 @@ def _paste(
     matrix = _placing(boxes[main], scale * reduced, angle, target, flip=bool(random.random() < 0.5))
     oval = boxes[main] if random.random() < settings.cut_out else None
     patch = _warp(picture, _mask(picture.shape[:2], oval, random), matrix, settings.size_px)
-    if patch is None or _hides(patch, found):
+    if patch is None or _hides(patch, found, settings.hidden):
         return
     weight = patch.mask.astype(np.float32) * np.float32(1 / 255)
     weight = weight if canvas.ndim == 2 else weight[..., None]
@@ -208,9 +209,9 @@ def _warp(picture: Pixels, mask: Pixels, matrix: NDArray[np.float64], side: int)
     return _Patch(image.astype(np.uint8, copy=False), mask, left, top)
 
 
-def _hides(patch: _Patch, found: _Faces) -> bool:
-    """Whether a face that is there already would lose more than a tenth."""
-    return any(_share(patch, box) > 0.1 for box in found.boxes + found.ignored)
+def _hides(patch: _Patch, found: _Faces, most: float) -> bool:
+    """Whether a face that is there already would lose more than this share."""
+    return any(_share(patch, box) > most for box in found.boxes + found.ignored)
 
 
 def _share(patch: _Patch, box: NDArray[np.float32]) -> float:

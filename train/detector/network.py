@@ -27,10 +27,10 @@ class FaceNet(nn.Module):
         super().__init__()
         stem, quarter = 16, 32
         self.stem = _conv_bn(channels, stem, kernel=3, stride=2)  # H / 2
-        self.stage4 = nn.Sequential(_separable(stem, quarter, 2), _separable(quarter, quarter))
-        self.stage8 = nn.Sequential(_separable(quarter, width, 2), *[_separable(width, width) for _ in range(3)])
-        self.stage16 = nn.Sequential(_separable(width, width, 2), *[_separable(width, width) for _ in range(3)])
-        self.stage32 = nn.Sequential(_separable(width, width, 2), *[_separable(width, width) for _ in range(3)])
+        self.stage4 = _stage(stem, quarter, further=1)
+        self.stage8 = _stage(quarter, width, further=3)
+        self.stage16 = _stage(width, width, further=3)
+        self.stage32 = _stage(width, width, further=3)
         # top-down: each level hears from the coarser one (Lin et al. 2017, "Feature Pyramid Networks")
         self.merge16, self.merge8 = _separable(width, width), _separable(width, width)
         self.heads = nn.ModuleList([_Head(width) for _ in STRIDES])
@@ -42,6 +42,18 @@ class FaceNet(nn.Module):
         at16 = self.merge16(at16 + functional.interpolate(at32, scale_factor=2.0, mode="nearest"))
         at8 = self.merge8(at8 + functional.interpolate(at16, scale_factor=2.0, mode="nearest"))
         return [head(level) for head, level in zip(self.heads, (at8, at16, at32), strict=True)]
+
+
+class _Residual(nn.Module):
+    """What a block adds to what it is given (He et al. 2016, "Deep Residual Learning")."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.block = _separable(width, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        added: Tensor = self.block(features)
+        return features + added
 
 
 class _Head(nn.Module):
@@ -81,6 +93,11 @@ def _conv_bn(before: int, after: int, kernel: int, stride: int = 1, groups: int 
         nn.BatchNorm2d(after),
     ]
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if act else nn.Sequential(*layers)
+
+
+def _stage(before: int, after: int, further: int) -> nn.Sequential:
+    """Half the size, then so many blocks that keep it."""
+    return nn.Sequential(_separable(before, after, 2), *[_Residual(after) for _ in range(further)])
 
 
 def _separable(before: int, after: int, stride: int = 1) -> nn.Sequential:
