@@ -14,6 +14,8 @@ import typer
 from train.detector.cli import app as detector_app
 from train.options import CORES, Json, Threads, one_sentence_errors, recipe_path, wait_asleep
 
+RECIPES = Path(__file__).parent / "recipes"
+
 app = typer.Typer(help="Train emotion networks, measure them, and export them as model folders.", no_args_is_help=True)
 
 app.add_typer(detector_app, name="detector")
@@ -37,7 +39,7 @@ def fit(
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
-        chosen = read_recipe(recipe_path(recipe))
+        chosen = read_recipe(recipe_path(recipe, RECIPES))
         best = run(chosen, load_fer2013(), out or Path("runs") / chosen.name, console)
         console.print(f"best checkpoint: {best}")
 

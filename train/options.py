@@ -15,7 +15,6 @@ from engines.errors import EngineError
 from train.errors import CheckpointInvalid, ExportRefused, TrainError
 
 USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
-RECIPES = Path(__file__).parent / "recipes"
 NEEDS_EXTRA = {"torch", "safetensors", "onnx"}
 CORES = os.cpu_count() or 1
 
@@ -23,9 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 
-def recipe_path(recipe: Path) -> Path:
-    """`mobilenet_v1` means the file of that name in train/recipes, unless there is one here."""
-    shipped = RECIPES / f"{recipe.name}.yaml"
+def recipe_path(recipe: Path, recipes: Path) -> Path:
+    """`mobilenet_v1` means the file of that name in the folder `recipes`, unless there is one here."""
+    shipped = recipes / f"{recipe.name}.yaml"
     return shipped if not recipe.exists() and recipe.name == str(recipe) and shipped.exists() else recipe
 
 

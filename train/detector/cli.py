@@ -23,6 +23,7 @@ CorpusFile = Annotated[Path, typer.Option(help="What `train detector corpus` wro
 Teacher = Annotated[str, typer.Option(help="Name or folder of the detector that teaches.")]
 InputPx = Annotated[list[int] | None, typer.Option(min=32, help="Longer side of the pictures; may be repeated.")]
 Every = Annotated[int, typer.Option(min=1, help="Look at each so-many-th frame of a clip.")]
+RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_TEACHER = "yunet"
 DEFAULT_CORPUS = Path("runs/corpus.npz")
 SIZES_PX = [640, 320]
@@ -64,7 +65,7 @@ def corpus(
 
 @app.command()
 def fit(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/detector/recipes.")],
     corpus: CorpusFile = DEFAULT_CORPUS,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
     threads: Threads = 1,
@@ -83,7 +84,7 @@ def fit(
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
-        chosen = read_detector_recipe(recipe_path(recipe))
+        chosen = read_detector_recipe(recipe_path(recipe, RECIPES))
         best = run(chosen, read_corpus(corpus), out or Path("runs") / chosen.name, console, workers, device)
         console.print(f"best checkpoint: {best}")
 

@@ -193,7 +193,7 @@ def _look(ours: Engine, teacher: Engine, image: NDArray[np.uint8], results: tupl
     started_s = time.perf_counter()
     mine = find_faces(ours, image)
     between_s = time.perf_counter()
-    theirs = find_faces(teacher, image, HALF_BELIEVED)
+    theirs = find_faces(teacher, image, min(HALF_BELIEVED, _threshold(teacher)))
     ended_s = time.perf_counter()
     believed = theirs.scores >= _threshold(teacher)
     for result in results:

@@ -63,10 +63,14 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder) as made_in:
         room = Path(made_in)
         write_detector_onnx(network, draft, room / MODEL_FILE)
-        threshold = tally(network, held_out_samples(recipe, corpus), recipe).threshold_for(WANTED_PRECISION)
+        threshold = round(tally(network, held_out_samples(recipe, corpus), recipe).threshold_for(WANTED_PRECISION), 3)
+        if threshold >= 1:
+            raise ExportRefused(
+                f"no score of this network is right in {WANTED_PRECISION:.0%} of the held-out cases; train it longer"
+            )
         draft = draft.model_copy(
             update={
-                "score_threshold": round(threshold, 3),
+                "score_threshold": threshold,
                 "sha256": sha256_of(room / MODEL_FILE),
                 "source": Source(
                     license="Apache-2.0",

@@ -26,6 +26,7 @@ from train.detector.photometric import degrade
 from train.detector.recipe import COLORS, DetectorRecipe
 from train.detector.scoring import Tally
 from train.detector.spec import NMS_THRESHOLD, draft_spec
+from train.errors import DataMissing
 from train.run import BEST, LAST, Run, start
 
 HELD_OUT_PICTURES = 160
@@ -65,7 +66,8 @@ def fit(
         told = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
         console.print(
             f"epoch {run.epoch}/{recipe.epochs}  {told}  AP {found.average_precision():.4f}  "
-            f"landmarks {found.error(0.5):.4f}  {recipe.pictures / seconds:.0f} pictures/s  {left_min:.1f} min left"
+            f"landmarks {found.error(0.5):.4f}  {recipe.pictures / seconds:.0f} pictures/s  {left_min:.1f} min left",
+            soft_wrap=True,
         )
     return folder / BEST
 
@@ -111,6 +113,9 @@ def material(recipe: DetectorRecipe, corpus: Corpus, held_out: bool) -> Material
     sure, chosen, nothing = labels.sure(), pictures.held_out == held_out, np.diff(labels.first) == 0
     faces = np.zeros(len(labels), bool)
     faces[np.searchsorted(labels.first, np.flatnonzero(sure), side="right") - 1] = True
+    if not (faces & chosen).any():
+        which = "held-out" if held_out else "training"
+        raise DataMissing(f"in none of the {which} pictures the teacher is sure of a face; it needs other pictures")
     read = pictures.luma if recipe.color == "luma" else pictures.bgr
     return Material(read, labels, sure, np.flatnonzero(faces & chosen), np.flatnonzero(nothing & chosen))
 

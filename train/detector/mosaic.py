@@ -19,6 +19,7 @@ from train.detector.photometric import relight, texture
 from train.detector.teacher import Labels
 
 Pixels = NDArray[np.uint8]  # (H, W) luma or (H, W, 3) BGR
+MIDDLING_PX = 24.0  # height that the largest face of a picture has at least
 REDUCTIONS = (1, 2, 4, 8)  # of its sides, that a JPEG decoder gives for less than the whole picture
 SHARPEST = 0.85  # a reduced picture shrinks by this much more, so that the warp still sharpens nothing
 MIRRORED = (1, 0, 2, 4, 3)  # the landmarks' order after a flip
@@ -83,7 +84,7 @@ def compose(material: Material, settings: MosaicSettings, random: np.random.Gene
     """A new training picture; the same one for the same state of `random`."""
     canvas, found = _background(material, settings, random), _Faces()
     if random.random() >= settings.empty:
-        largest = _log_uniform(random, 24.0, settings.largest_px)
+        largest = _log_uniform(random, MIDDLING_PX, settings.largest_px)
         smallest = max(settings.smallest_px, largest / 6)
         room = 1.5 * (settings.size_px / largest) ** 2
         for _ in range(int(np.clip(random.uniform(0.3, 1.0) * room, 1, settings.most))):

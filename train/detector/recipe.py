@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.detector.mosaic import MosaicSettings
+from train.detector.mosaic import MIDDLING_PX, MosaicSettings
 from train.errors import RecipeInvalid
 from train.recipe import read_settings, settings_from
 
@@ -37,8 +37,11 @@ class DetectorRecipe:
                 f"recipe {self.name}: epochs, batch_size and learning_rate must be positive, and an epoch has at "
                 "least one batch of pictures"
             )
-        if self.mosaic.size_px % 32 or not 0 <= self.ema_decay <= 1:
+        mosaic = self.mosaic
+        if mosaic.size_px < 32 or mosaic.size_px % 32 or not 0 <= self.ema_decay <= 1:
             raise RecipeInvalid(f"recipe {self.name}: size_px is a multiple of 32, and ema_decay lies in 0..1")
+        if not 0 < mosaic.smallest_px <= MIDDLING_PX <= mosaic.largest_px:
+            raise RecipeInvalid(f"recipe {self.name}: smallest_px is at most {MIDDLING_PX:g} and largest_px at least")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `detector_recipe_from` takes them back."""

@@ -69,9 +69,11 @@ class Tally:
     def threshold_for(self, precision: float) -> float:
         """The lowest score from which on the answers are so precise; 1 when no score is enough."""
         order = np.argsort(-np.array(self.found_scores), kind="stable")
-        true = np.cumsum(np.array(self.found_true)[order])
-        enough = np.flatnonzero(true >= precision * np.arange(1, len(order) + 1))
-        return float(np.array(self.found_scores)[order][enough[-1]]) if len(enough) else 1.0
+        scores, true = np.array(self.found_scores)[order], np.cumsum(np.array(self.found_true)[order])
+        last = np.ones(len(scores), bool)
+        last[:-1] = scores[:-1] != scores[1:]  # of equal scores all are meant
+        enough = np.flatnonzero((true >= precision * np.arange(1, len(order) + 1)) & last)
+        return float(scores[enough[-1]]) if len(enough) else 1.0
 
     def count(self, low: float = 0.0, high: float = float("inf")) -> int:
         """Wanted faces of this size."""

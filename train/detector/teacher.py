@@ -71,9 +71,9 @@ def label(
     counts = np.array([0] + [len(scores) for _, _, scores in tables], np.int64)
     return Labels(
         np.cumsum(counts),
-        np.concatenate([boxes for boxes, _, _ in tables]),
-        np.concatenate([landmarks for _, landmarks, _ in tables]),
-        np.concatenate([scores for _, _, scores in tables]),
+        np.concatenate([_none(4), *[boxes for boxes, _, _ in tables]]),
+        np.concatenate([_none(5, 2), *[landmarks for _, landmarks, _ in tables]]),
+        np.concatenate([_none(len(SCALES)), *[scores for _, _, scores in tables]]),
     )
 
 
@@ -93,6 +93,10 @@ def label_picture(
         mean_boxes[row] = np.average(boxes[trusted], axis=0, weights=scores[trusted])
         mean_landmarks[row] = np.average(landmarks[trusted], axis=0, weights=scores[trusted])
     return mean_boxes, mean_landmarks, table
+
+
+def _none(*shape: int) -> NDArray[np.float32]:
+    return np.zeros((0, *shape), np.float32)
 
 
 def _seen_at(teacher: Engine, picture: NDArray[np.uint8], scale: float) -> Candidates:

@@ -24,7 +24,6 @@ def turned(
     """(H, W, 3) BGR of the same person, turned by 20 to 60 degrees away from where the face looks less."""
     height, width = photo.shape[:2]
     face = float(box[2] - box[0])
-    middle_x = float(box[0] + box[2]) / 2
     away = float(landmarks[2, 0] - landmarks[:2, 0].mean()) / face  # a face that looks to its side is turned further
     side = np.sign(away) if abs(away) > 0.04 else random.choice([-1.0, 1.0])
     angle = np.radians(random.uniform(20.0, 60.0))
