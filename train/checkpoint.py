@@ -56,7 +56,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             record = json.loads((file.metadata() or {})["record"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointInvalid(f"{path} is no checkpoint of emostream ({error}); make one with `train fit`") from None
+        raise CheckpointInvalid(
+            f"{path} is no checkpoint of emostream ({error}); make one with `train fit` or `train detector fit`"
+        ) from None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise CheckpointInvalid(f"{path}: expected a record of schema {SCHEMA}; train again with this version")
     return Checkpoint(tensors, record)
@@ -67,12 +69,19 @@ def build_model(checkpoint: Checkpoint) -> nn.Module:
     try:
         recipe = checkpoint.recipe
         model = MODELS[recipe.model](len(EMOTIONS), recipe.dropout, False)
-        model.load_state_dict(
-            {k.removeprefix(MODEL_PREFIX): v for k, v in checkpoint.tensors.items() if k.startswith(MODEL_PREFIX)}
-        )
-    except (KeyError, RecipeInvalid, RuntimeError) as error:
+    except (KeyError, RecipeInvalid) as error:
+        raise CheckpointInvalid(f"this is no checkpoint of an emotion network ({error}); train again") from None
+    return load_weights(model, checkpoint)
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
+    """The checkpoint's averaged weights in `model`, for evaluation. Raises CheckpointInvalid when they do not fit."""
+    weights = {k.removeprefix(MODEL_PREFIX): v for k, v in checkpoint.tensors.items() if k.startswith(MODEL_PREFIX)}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         first_line = str(error).splitlines()[0]
         raise CheckpointInvalid(f"the checkpoint does not fit its own recipe ({first_line}); train again") from None
-    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again, with a lower rate")
     return model.eval()

@@ -29,7 +29,7 @@ def fit(
 ) -> None:
     """Train a network as RECIPE says. Started again, it goes on where it was stopped."""
     wait_asleep()
-    with one_sentence_errors():
+    with one_sentence_errors(resumes=True):
         import torch
         from rich.console import Console
 

@@ -56,11 +56,16 @@ def shared_file(relative: str) -> Path:
 
     Raises DataMissing with the path that was looked at.
     """
-    folder = Path(os.environ.get("EMOSTREAM_SHARED") or REPOSITORY.parent / "shared")
+    folder = shared_folder()
     path = folder / relative
     if not path.is_file():
         raise DataMissing(f"{relative} is not in {folder}; point EMOSTREAM_SHARED at the development data folder")
     return path
+
+
+def shared_folder() -> Path:
+    """The development data folder, whether it is there or not."""
+    return Path(os.environ.get("EMOSTREAM_SHARED") or REPOSITORY.parent / "shared")
 
 
 def load_fer2013(path: Path | None = None) -> Fer2013:

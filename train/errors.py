@@ -4,6 +4,7 @@ TrainError
 ├── DataMissing    (LookupError)   a data set or seed weight file is on no path that was looked at
 ├── RecipeInvalid  (ValueError)    a recipe has an unknown key or a value that cannot work
 ├── CheckpointInvalid (ValueError) a file that is not a checkpoint of ours, or does not fit its network
+├── DeviceMissing  (LookupError)   torch cannot compute where it was told to
 └── ExportRefused  (ValueError)    the exported model does not answer as the checkpoint does
 
 Every message is one sentence: what was wanted, what came, what to do.
@@ -16,6 +17,10 @@ class TrainError(Exception):
 
 class DataMissing(TrainError, LookupError):
     """Training data or seed weights were found nowhere."""
+
+
+class DeviceMissing(TrainError, LookupError):
+    """This machine has no such device; choose another."""
 
 
 class RecipeInvalid(TrainError, ValueError):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,8 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
     checkpoint = read_checkpoint(checkpoint_path)
     model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
     inputs = parity_inputs(draft)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as room:
-        path = Path(room) / MODEL_FILE
+    with model_folder(folder) as room:
+        path = room / MODEL_FILE
         batch = {0: "batch"}
         example = torch.zeros(1, *draft.input_shape)
         write_onnx(model, example, INPUT_NAME, [OUTPUT_NAME], {INPUT_NAME: batch, OUTPUT_NAME: batch}, path)
@@ -78,12 +78,23 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
                 "metrics": _metrics(public, private, checkpoint.record),
             }
         )
-        spec.write(Path(room))
-        write_card(Path(room), spec, checkpoint, public, private)
-        (Path(room) / PARITY_FILE).write_bytes(npz(inputs=inputs, logits=logits))
-        for made in Path(room).iterdir():
-            made.replace(folder / made.name)
+        spec.write(room)
+        write_card(room, spec, checkpoint, public, private)
+        (room / PARITY_FILE).write_bytes(npz(inputs=inputs, logits=logits))
     return Exported(spec, public, private, difference)
+
+
+@contextmanager
+def model_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write a model into, which takes the place of `folder` when all went well, and else is gone."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as room:
+        made, old = Path(room) / "made", Path(room) / "old"
+        made.mkdir()
+        yield made
+        if folder.exists():
+            folder.rename(old)
+        made.rename(folder)
 
 
 def check_parity(infer: Callable[[Batch], Logits], images: NDArray[np.uint8], logits: Logits, spec: ModelSpec) -> float:

@@ -38,8 +38,8 @@ def wait_asleep() -> None:
 
 
 @contextmanager
-def one_sentence_errors() -> Iterator[None]:
-    """Turn what may go wrong into one sentence on stderr and an exit code."""
+def one_sentence_errors(resumes: bool = False) -> Iterator[None]:
+    """Turn what may go wrong into one sentence on stderr and an exit code. `resumes`: the same command goes on."""
     try:
         yield
     except ImportError as error:
@@ -50,8 +50,10 @@ def one_sentence_errors() -> Iterator[None]:
         _stop(str(error), REFUSED)
     except TrainError as error:
         _stop(str(error), USAGE)
+    except OSError as error:
+        _stop(f"{error.filename or 'a file'} cannot be read or written ({error.strerror or error})", USAGE)
     except KeyboardInterrupt:
-        _stop("interrupted; the same command goes on from the last finished epoch", 130)
+        _stop("interrupted" + "; the same command goes on from the last finished epoch" * resumes, 130)
 
 
 def _stop(sentence: str, code: int) -> None:

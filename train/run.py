@@ -58,7 +58,7 @@ class Run:
     def keep(self, folder: Path, result: float, metric: str) -> None:
         """An epoch is over with this result: write `last`, and `best` when it is the best so far."""
         self.epoch += 1
-        better = result > self.best
+        better = self.epoch == 1 or result > self.best
         self.best = max(self.best, result)
         if better:
             save_checkpoint(folder / BEST, Checkpoint(self._average(), self._record(metric)))
@@ -79,8 +79,14 @@ class Run:
         for name, value in checkpoint.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = value
-        self.average.load_state_dict(parts["model"])
-        self.model.load_state_dict(parts["training"])
+        try:
+            self.average.load_state_dict(parts["model"])
+            self.model.load_state_dict(parts["training"])
+        except RuntimeError as error:
+            first_line = str(error).splitlines()[0]
+            raise CheckpointInvalid(
+                f"the run in this folder is of another network ({first_line}); choose another --out, or remove it"
+            ) from None
         state = self.optimizer.state_dict()
         for name, value in parts["optimizer"].items():
             number, field = name.split(".")
@@ -96,16 +102,21 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        decay = min(self.recipe.ema_decay, (1 + self._steps()) / (10 + self._steps()))  # it starts from random weights
         with torch.no_grad():
             for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
                 if kept.is_floating_point():
-                    kept.lerp_(new, 1.0 - self.recipe.ema_decay)
+                    kept.lerp_(new, 1.0 - decay)
                 else:  # batch norm's count of batches
                     kept.copy_(new)
 
     def seed(self) -> int:
         """From which this epoch draws."""
         return self.recipe.seed * 100_003 + self.epoch
+
+    def _steps(self) -> int:
+        """Of the optimiser, since the beginning."""
+        return int(next(iter(self.optimizer.state.values()))["step"])
 
     def _average(self) -> dict[str, Tensor]:
         return {f"{MODEL_PREFIX}{name}": value for name, value in self.average.state_dict().items()}

@@ -6,6 +6,7 @@ It stands beside `preprocess`, as its other end: run time and training read a ne
 from __future__ import annotations
 
 from engines.decoding.base import Decoding
+from engines.decoding.reader import Reader
 from engines.decoding.yunet import YUNET
 from engines.errors import ModelInvalid
 from engines.spec import ModelSpec
@@ -15,8 +16,11 @@ DECODINGS: dict[str, Decoding] = {
 }
 
 
-def decoding_of(spec: ModelSpec) -> Decoding:
-    """How this face detector is read. Raises ModelInvalid when the model finds no faces, or cannot be read."""
+def reader_of(spec: ModelSpec, most: int, score_threshold: float | None = None) -> Reader:
+    """How this face detector is read; its own threshold unless another is given.
+
+    Raises ModelInvalid when the model finds no faces, or cannot be read.
+    """
     decoding = DECODINGS.get(spec.decoding or "")
     if spec.task != "face" or decoding is None:
         raise ModelInvalid(
@@ -26,4 +30,7 @@ def decoding_of(spec: ModelSpec) -> Decoding:
     missing = [name for name in decoding.outputs if name not in spec.outputs]
     if missing:
         raise ModelInvalid(f"{spec.name}: decoding {spec.decoding} also reads the outputs {', '.join(missing)}")
-    return decoding
+    assert spec.score_threshold is not None  # of a face detector the spec demands both
+    assert spec.nms_threshold is not None
+    threshold = spec.score_threshold if score_threshold is None else score_threshold
+    return Reader(decoding, threshold, spec.nms_threshold, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.base import Engine
-from engines.decoding import decoding_of
+from engines.decoding import reader_of
 from stream.config import DetectorConfig
 from stream.detectors.base import Detector
 from stream.detectors.engine_detector import EngineDetector
@@ -11,4 +11,4 @@ from stream.detectors.engine_detector import EngineDetector
 
 def make_detector(config: DetectorConfig, engine: Engine) -> Detector:
     """The detector of this engine, which it then owns. Raises ModelInvalid when the model finds no faces."""
-    return EngineDetector(config, engine, decoding_of(engine.spec))
+    return EngineDetector(engine, reader_of(engine.spec, config.max_faces, config.score_threshold))

@@ -11,6 +11,7 @@ import pytest
 from engines.backends.fake import FakeEngine
 from engines.base import Outputs
 from engines.decoding.base import Candidates, Decoding
+from engines.decoding.reader import Reader
 from engines.errors import ModelInvalid
 from engines.load import load_engine
 from stream.config import DetectorConfig
@@ -21,13 +22,13 @@ from tests.detectors.pictures import frame_of, squares
 from tests.engines.networks import FACE_SIZE, KPS, emotion_spec, face_spec, write_face
 
 
-def fixed(candidates: Candidates) -> Decoding:
-    """A family that finds the same in every image."""
+def fixed(candidates: Candidates, most: int = 50) -> Reader:
+    """Of a family that finds the same in every image."""
 
     def decode(outputs: Outputs, size: tuple[int, int], score_threshold: float) -> Candidates:
         return candidates
 
-    return Decoding((), decode)
+    return Reader(Decoding((), decode), 0.5, 0.3, most)
 
 
 def candidates(*boxes: tuple[float, float, float, float], scores: tuple[float, ...] | None = None) -> Candidates:
@@ -70,6 +71,15 @@ def test_a_grey_threshold_of_the_configuration_wins() -> None:
     assert len(lenient.detect([frame])[0]) == 1
 
 
+def test_luma_is_fed_as_it_comes() -> None:
+    plain = FakeEngine(face_spec(color="luma", input_shape=(1, 0, 0), mean=(0.0,), std=(1 / 255,)))
+    frame = frame_of(squares(320, 192, (64, 64, 32, 255)))
+    luma = replace(frame, small=np.ascontiguousarray(frame.small[..., 0]))
+    (found,) = make_detector(DetectorConfig(), plain).detect([luma])
+    (same,) = make_detector(DetectorConfig(), plain).detect([frame])
+    assert found.boxes.tolist() == same.boxes.tolist() == [[64, 64, 96, 96]]
+
+
 @pytest.mark.parametrize("color", ["bgr", "rgb", "luma"])
 def test_the_network_gets_the_colours_it_wants(color: str) -> None:
     channels = 1 if color == "luma" else 3
@@ -99,23 +109,23 @@ def test_what_lies_on_the_padding_or_is_no_number_is_dropped() -> None:
         (99.5, 40, 120, 60),
         (90, 40, 120, 60),
     )
-    (faces,) = EngineDetector(DetectorConfig(), FakeEngine(face_spec()), fixed(found)).detect([frame])
+    (faces,) = EngineDetector(FakeEngine(face_spec()), fixed(found)).detect([frame])
     assert faces.boxes.tolist() == [[10, 10, 30, 30], [90, 40, 100, 60]]
 
 
 def test_the_same_face_seen_twice_is_told_once_and_ties_keep_their_order() -> None:
     found = candidates((40, 0, 60, 20), (41, 0, 61, 20), (0, 0, 20, 20), (0, 40, 20, 60), scores=(0.8, 0.9, 0.8, 0.8))
-    detector = EngineDetector(DetectorConfig(), FakeEngine(face_spec()), fixed(found))
+    detector = EngineDetector(FakeEngine(face_spec()), fixed(found))
     (faces,) = detector.detect([frame_of(squares(96, 96))])
     assert faces.boxes.tolist() == [[41, 0, 61, 20], [0, 0, 20, 20], [0, 40, 20, 60]]
-    two = EngineDetector(DetectorConfig(max_faces=2), FakeEngine(face_spec()), fixed(found))
+    two = EngineDetector(FakeEngine(face_spec()), fixed(found, most=2))
     assert len(two.detect([frame_of(squares(96, 96))])[0]) == 2
 
 
 def test_boxes_are_clipped_to_the_frame_and_landmarks_are_not() -> None:
     found = candidates((-10, -5, 50, 200))
     frame = replace(frame_of(squares(96, 96)), letterbox=Letterbox(192, 192, 0.5, 0.5))
-    (faces,) = EngineDetector(DetectorConfig(), FakeEngine(face_spec()), fixed(found)).detect([frame])
+    (faces,) = EngineDetector(FakeEngine(face_spec()), fixed(found)).detect([frame])
     assert faces.boxes.tolist() == [[0, 0, 100, 192]]
     assert faces.landmarks[0, 0].tolist() == [-19.5, -9.5]
 

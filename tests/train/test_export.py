@@ -94,7 +94,7 @@ def test_a_refused_export_leaves_nothing_behind(
     monkeypatch.setattr("train.onnx_file.MAX_BYTES", 1000)
     with pytest.raises(ExportRefused, match="more than 1000"):
         export(checkpoint, tmp_path / "model", data)
-    assert list((tmp_path / "model").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_spec_is_json_that_diffs_well(made: tuple[Path, Path, Fer2013]) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 from engines.spec import ModelSpec
 from train.card import CARD_FILE
 from train.checkpoint import Checkpoint
-from train.detector.evaluate import Report
+from train.detector.corpus import Corpus, Origin
+from train.detector.evaluate import HALF_BELIEVED, Report
+from train.detector.photos import HELD_OUT
+from train.detector.teacher import SCALES
 
 _CARD = """\
 # {name}: a face detector on {color}, {parameters:,} parameters
@@ -17,26 +20,30 @@ box and five landmarks. Read by the decoding that `spec.json` names. Faces from 
 them.
 
 ## Data
-8,845 photos of people found on the web (`web_faces_unlabelled`, an Apache-2.0 repository; nearly all are grey head
-shots), and pictures of backgrounds from packages of Debian. Nobody labelled them: {teacher} (Apache-2.0) looked at each
-at nine scales, and a face counts where it was sure at most of them. What is told here is therefore *agreement with
-{teacher}*, whose mistakes this network has learned too. Every tenth photo was held out. Training pictures are mosaics
-of such photos on such backgrounds, lit, blurred, compressed and made noisy by chance.
+{photos:,} photos of people found on the web (`web_faces_unlabelled`, an Apache-2.0 repository; nearly all are grey head
+shots), {turned:,} of the same faces turned to the side by arithmetic, and {backgrounds:,} pictures from packages of
+Debian, most of them without a face. Nobody labelled them: {taught_by} looked at each at {scales} scales, and a face
+counts where it was sure at most of them. What is told here is therefore *agreement with a teacher*, whose mistakes this
+network has learned too. One photo in {held_out} was held out. Training pictures are mosaics of such photos on such
+backgrounds, lit, blurred, compressed and made noisy by chance.
 
 ## Measured
-Against {teacher} at the same input size, IoU 0.5, scores from {threshold} (chosen on held-out mosaics). None of these
-frames was trained on. Strict precision counts every answer that {teacher} does not give at its own threshold; lenient
-leaves out those that it half believes (from 0.3). The landmark error is relative to the distance of the eyes.
+Against {teacher} at the same input size, IoU 0.5, scores from {threshold}. None of these frames was trained on. Strict
+precision counts every answer that {teacher} does not give at its own threshold; lenient leaves out those that it half
+believes (from {half_believed}). The landmark error is relative to the distance of the eyes.
 
 {clips}
-### Photos that were held out, at four sizes
+### Photos that were held out, at several sizes
 
-{photos}
+Not trained on; but epoch and threshold were chosen on mosaics of them.
+
+{photo_table}
 
 Made by recipe `{recipe}`, epoch {epoch}, commit {commit}, torch {torch}.
 
 ## Known weaknesses
 - Faces smaller than 12 pixels, seen from behind half a head or upside down are not measured.
+- The photos are frontal; faces in profile were learned from photos turned by arithmetic.
 - The photos were chosen by others; there is no record of age, sex or skin tone, so differences between groups of people
   are **not measured**.
 - It finds faces. It does not recognise people, and nothing in it could.
@@ -47,8 +54,8 @@ The weights were trained by this project and are Apache-2.0 like its code. The p
 """
 
 
-def write_detector_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, report: Report) -> None:
-    """Write `card.md` into a model folder. Every number in it comes from the report."""
+def write_detector_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, corpus: Corpus, report: Report) -> None:
+    """Write `card.md` into a model folder. Every number in it comes from the arguments."""
     record = checkpoint.record
     text = _CARD.format(
         name=spec.name,
@@ -56,9 +63,16 @@ def write_detector_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, r
         parameters=spec.metrics["parameters"],
         stride=spec.stride,
         teacher=report.teacher,
+        photos=corpus.count(Origin.PHOTO),
+        turned=corpus.count(Origin.TURNED),
+        backgrounds=corpus.count(Origin.BACKGROUND),
+        taught_by=corpus.teacher,
+        scales=len(SCALES),
+        held_out=HELD_OUT,
+        half_believed=HALF_BELIEVED,
         threshold=report.threshold,
         clips="\n".join(_clips(report, px) for px in report.clips),
-        photos=report.table([report.photos]),
+        photo_table=report.table([report.photos]),
         recipe=spec.source.recipe,
         epoch=record["epoch"],
         commit=record["commit"],

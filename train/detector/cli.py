@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from engines.errors import ModelMissing
-from engines.store import Model, find_model
+from engines.store import VARIABLE, Model, find_model
 from train.options import Json, Threads, one_sentence_errors, recipe_path, wait_asleep
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def corpus(
         from train.detector.photos import backgrounds as read_backgrounds
         from train.detector.photos import load_photos
 
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_name(out.name + ".part").touch()  # what cannot be written is better known before than after
         photos, empty = load_photos(), read_backgrounds(backgrounds or [])
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -58,7 +60,7 @@ def corpus(
                     tasks[what] = bar.add_task(what, total=total)
                 bar.update(tasks[what], completed=done)
 
-            made = make_corpus(photos, empty, load_engine(_find_teacher(teacher)), progress)
+            made = make_corpus(photos, empty, load_engine(_find(teacher)), progress)
         made.write(out)
         console.print(f"{out}: {len(made.pictures)} pictures, {made.labels.sure().sum()} faces beyond doubt")
 
@@ -70,11 +72,11 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
     threads: Threads = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make training pictures.")] = 1,
-    device: Annotated[str, typer.Option(help="Where torch computes: cpu, or cuda.")] = "cpu",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where torch computes.")] = "cpu",
 ) -> None:
     """Train a detector as RECIPE says. Started again, it goes on where it was stopped."""
     wait_asleep()
-    with one_sentence_errors():
+    with one_sentence_errors(resumes=True):
         import torch
         from rich.console import Console
 
@@ -105,7 +107,7 @@ def evaluate(
         from train.detector.photos import load_photos
         from train.detector.pictures import write_pictures
 
-        ours, theirs = load_engine(find_model(model)), load_engine(_find_teacher(teacher))
+        ours, theirs = load_engine(_find(model)), load_engine(_find(teacher))
         sizes = input_px or SIZES_PX
         report = measure(ours, theirs, _clips(), load_photos(), sizes, every)
         print(json.dumps(report.as_dict()) if as_json else report.as_text())
@@ -131,7 +133,7 @@ def export(
         from train.detector.export import export as write
         from train.detector.photos import load_photos
 
-        theirs, photos = load_engine(_find_teacher(teacher)), load_photos()
+        theirs, photos = load_engine(_find(teacher)), load_photos()
 
         def against_teacher(ours: Engine) -> Report:
             return measure(ours, theirs, _clips(), photos, SIZES_PX, every)
@@ -148,19 +150,12 @@ def export(
         print(json.dumps(facts) if as_json else made.report.as_text())
 
 
-def _find_teacher(name: str) -> Model:
-    """By name or folder; weights of the development data folder are taken too, before any download."""
-    from train.data import shared_file
-    from train.errors import DataMissing
+def _find(name: str) -> Model:
+    """A detector by name or folder; weights in the development data folder are taken before any download."""
+    from train.data import shared_folder
 
-    try:
-        return find_model(name, download=False)
-    except ModelMissing:
-        try:
-            shared = shared_file(f"models/{name}/LICENSE").parent.parent
-        except DataMissing:
-            return find_model(name)
-        return find_model(name, environment={"EMOSTREAM_MODELS": str(shared)})
+    models = [os.environ.get(VARIABLE, ""), str(shared_folder() / "models")]
+    return find_model(name, environment={VARIABLE: os.pathsep.join(models)})
 
 
 def _clips() -> list[Path]:

@@ -6,7 +6,6 @@ sizes, and answers for one picture the same bits whatever else is in the batch. 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from engines.base import Batch, Engine, Outputs
 from engines.load import load_engine
 from engines.preprocess import to_batch
 from engines.spec import MODEL_FILE, ModelSpec, Source, sha256_of
-from train.checkpoint import MODEL_PREFIX, Checkpoint, read_checkpoint
+from train.checkpoint import Checkpoint, load_weights, read_checkpoint
 from train.detector.card import write_detector_card
 from train.detector.corpus import Corpus
 from train.detector.evaluate import Report
@@ -30,7 +29,7 @@ from train.detector.parity import parity_pictures
 from train.detector.recipe import COLORS, DetectorRecipe, detector_recipe_from
 from train.detector.spec import INPUT_NAME, draft_spec
 from train.errors import CheckpointInvalid, ExportRefused, RecipeInvalid
-from train.export import PARITY_FILE, npz
+from train.export import PARITY_FILE, model_folder, npz
 from train.onnx_file import write_onnx
 
 MAX_DIFFERENCE = 1e-3  # of any output: probabilities, and offsets in strides
@@ -59,9 +58,9 @@ def export(
     checkpoint = read_checkpoint(checkpoint_path)
     recipe, network = build_detector(checkpoint)
     draft = draft_spec(recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as made_in:
-        room = Path(made_in)
+    if checkpoint.record["data_sha256"] != corpus.sha256():
+        raise CheckpointInvalid("the checkpoint was trained on another corpus; its threshold is chosen on its own")
+    with model_folder(folder) as room:
         write_detector_onnx(network, draft, room / MODEL_FILE)
         threshold = round(tally(network, held_out_samples(recipe, corpus), recipe).threshold_for(WANTED_PRECISION), 3)
         if threshold >= 1:
@@ -88,29 +87,22 @@ def export(
         parameters = sum(parameter.numel() for parameter in network.parameters())
         spec = draft.model_copy(update={"metrics": {"parameters": parameters, **report.metrics()}})
         spec.write(room)
-        write_detector_card(room, spec, checkpoint, report)
+        write_detector_card(room, spec, checkpoint, corpus, report)
         inputs = parity_pictures(spec.color)
         answers = predict(network, to_batch(list(inputs), spec))
         (room / PARITY_FILE).write_bytes(npz(inputs=inputs, **answers))
         engine.close()
-        for path in room.iterdir():
-            path.replace(folder / path.name)
     return Made(spec, parameters, difference, report)
 
 
 def build_detector(checkpoint: Checkpoint) -> tuple[DetectorRecipe, FaceNet]:
     """The trained network, in evaluation mode. Raises CheckpointInvalid when its weights do not fit its recipe."""
-    weights = {k.removeprefix(MODEL_PREFIX): v for k, v in checkpoint.tensors.items() if k.startswith(MODEL_PREFIX)}
     try:
         recipe = detector_recipe_from(checkpoint.record["recipe"])
-        network = FaceNet(COLORS[recipe.color])
-        network.load_state_dict(weights)
-    except (KeyError, RecipeInvalid, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise CheckpointInvalid(f"this is no checkpoint of a detector ({first_line}); train again") from None
-    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again, with a lower rate")
-    network.eval()
+    except (KeyError, RecipeInvalid) as error:
+        raise CheckpointInvalid(f"this is no checkpoint of a detector ({error}); train again") from None
+    network = FaceNet(COLORS[recipe.color])
+    load_weights(network, checkpoint)
     return recipe, network
 
 

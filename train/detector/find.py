@@ -7,27 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Engine
-from engines.decoding import decoding_of
+from engines.decoding import reader_of
 from engines.decoding.base import Candidates
-from engines.decoding.nms import best_boxes
 from engines.preprocess import to_batch
+from engines.spec import ModelSpec
 
 MOST = 200  # faces in one picture
 
 
 def find_faces(engine: Engine, image: NDArray[np.uint8], score_threshold: float | None = None) -> Candidates:
-    """The faces in (H, W, 3) BGR, best first, in pixels of it. None takes the threshold that the model's spec gives.
+    """The faces in a picture as `in_color` gives it, best first, in pixels of it.
 
-    The picture is seen at its own size, padded with black at its right and lower end to the network's stride.
+    None takes the threshold that the model's spec gives. The picture is seen at its own size, padded with black at its
+    right and lower end to the network's stride. Raises ModelInvalid when the model is no face detector.
     """
     spec = engine.spec
+    reader = reader_of(spec, MOST, score_threshold)
     height, width = image.shape[:2]
     below, right = -height % spec.stride, -width % spec.stride
     padded = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT) if below or right else image
-    seen = cv2.cvtColor(padded, cv2.COLOR_BGR2GRAY) if spec.color == "luma" else padded
-    outputs = engine.infer(to_batch([seen if spec.color != "rgb" else seen[..., ::-1]], spec))
-    threshold = spec.score_threshold if score_threshold is None else score_threshold
+    outputs = engine.infer(to_batch([padded.astype(np.uint8, copy=False)], spec))
     one = {name: values[0] for name, values in outputs.items()}
-    candidates = decoding_of(spec).decode(one, (padded.shape[0], padded.shape[1]), threshold or 0.0)
-    candidates = candidates[np.isfinite(candidates.boxes).all(axis=1)]
-    return candidates[best_boxes(candidates.boxes, candidates.scores, spec.nms_threshold or 1.0, MOST)]
+    return reader.faces(one, (height + below, width + right), (height, width))
+
+
+def in_color(image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
+    """(H, W, 3) BGR -> what this network sees: (H, W) luma, or (H, W, 3) in its order."""
+    if spec.color == "luma":
+        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+    return image if spec.color == "bgr" else np.ascontiguousarray(image[..., ::-1])

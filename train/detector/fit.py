@@ -14,19 +14,19 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from engines.decoding import reader_of
 from engines.decoding.base import Candidates
-from engines.decoding.nms import best_boxes
-from engines.decoding.yunet import decode
 from engines.preprocess import to_batch
-from train.detector.corpus import Corpus
+from train.detector.corpus import Corpus, Origin
+from train.detector.find import MOST
 from train.detector.loss import Targets, loss
 from train.detector.mosaic import Material, Sample, compose
 from train.detector.network import OUTPUTS, Exported, FaceNet
 from train.detector.photometric import degrade
 from train.detector.recipe import COLORS, DetectorRecipe
 from train.detector.scoring import Tally
-from train.detector.spec import NMS_THRESHOLD, draft_spec
-from train.errors import DataMissing
+from train.detector.spec import draft_spec
+from train.errors import DataMissing, DeviceMissing
 from train.run import BEST, LAST, Run, start
 
 HELD_OUT_PICTURES = 160
@@ -48,6 +48,8 @@ def fit(
     `workers` are processes that make mosaics; their number changes nothing but the speed. `stop_after` ends this call
     after so many epochs, with the run unfinished; None trains to the end.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceMissing("torch finds no CUDA device here; train with --device cpu")
     torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
     run = start_or_resume(recipe, corpus, folder / LAST, device)
@@ -110,7 +112,9 @@ def train_epoch(
 def material(recipe: DetectorRecipe, corpus: Corpus, held_out: bool) -> Material:
     """The pictures that are held out, or the others: which show a face beyond doubt, and which none at all."""
     labels, pictures = corpus.labels, corpus.pictures
-    sure, chosen, nothing = labels.sure(), pictures.held_out == held_out, np.diff(labels.first) == 0
+    sure, chosen = labels.sure(), pictures.held_out == held_out
+    # a photo, turned or not, in which the teacher finds nothing has a face all the same
+    nothing = (np.diff(labels.first) == 0) & (corpus.origin == Origin.BACKGROUND)
     faces = np.zeros(len(labels), bool)
     faces[np.searchsorted(labels.first, np.flatnonzero(sure), side="right") - 1] = True
     if not (faces & chosen).any():
@@ -134,6 +138,7 @@ def held_out_samples(recipe: DetectorRecipe, corpus: Corpus) -> list[Sample]:
 def tally(model: nn.Module, samples: list[Sample], recipe: DetectorRecipe, device: str = "cpu") -> Tally:
     """How well the network finds what the teacher found in these pictures."""
     result, network, spec = Tally(), Exported(model).eval(), draft_spec(recipe)
+    reader = reader_of(spec, MOST, LOWEST)
     with torch.inference_mode():
         for start_at in range(0, len(samples), recipe.batch_size):
             part = samples[start_at : start_at + recipe.batch_size]
@@ -141,8 +146,8 @@ def tally(model: nn.Module, samples: list[Sample], recipe: DetectorRecipe, devic
             outputs = [output.cpu().numpy() for output in network(_to(batch, device))]
             for row, sample in enumerate(part):
                 own = {name: output[row] for name, output in zip(OUTPUTS, outputs, strict=True)}
-                candidates = decode(own, (sample.image.shape[0], sample.image.shape[1]), LOWEST)
-                found = candidates[best_boxes(candidates.boxes, candidates.scores, NMS_THRESHOLD, 200)]
+                size = (sample.image.shape[0], sample.image.shape[1])
+                found = reader.faces(own, size, size)
                 wanted = Candidates(sample.boxes, sample.landmarks, np.ones(len(sample.boxes), np.float32))
                 result.add(found, wanted, sample.ignored)
     return result
@@ -152,7 +157,7 @@ def start_or_resume(recipe: DetectorRecipe, corpus: Corpus, last: Path, device: 
     """A fresh run, or the one that `last` holds. Raises CheckpointInvalid when that is another recipe's or data's."""
     torch.manual_seed(recipe.seed)
     channels = COLORS[recipe.color]
-    run = start(FaceNet(channels).to(device), FaceNet(channels).to(device), recipe, corpus.pictures.sha256())
+    run = start(FaceNet(channels).to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
     run.resume(last)
     return run
 

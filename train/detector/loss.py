@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.detector.network import ANSWERS, LANDMARKS, STRIDES
+from engines.decoding.yunet import MAX_LOG_SIZE, STRIDES
+from engines.spec import LANDMARKS
+from train.detector.network import ANSWERS
 
 NEAR = 2.5  # strides around the middle of a face within which a cell may answer for it
 CANDIDATES = 10  # best overlaps whose sum says how many cells are responsible
@@ -50,7 +52,7 @@ def read(levels: list[Tensor]) -> Answers:
     corners, strides = _cells(levels)
     scores, bbox, kps = rows.split([ANSWERS["cls"] + ANSWERS["obj"], ANSWERS["bbox"], ANSWERS["kps"]], dim=2)
     middles = corners + bbox[..., :2] * strides[:, None]
-    halves = 0.5 * torch.exp(bbox[..., 2:].clamp(max=8.0)) * strides[:, None]
+    halves = 0.5 * torch.exp(bbox[..., 2:].clamp(max=MAX_LOG_SIZE)) * strides[:, None]
     points = corners[:, None] + kps.unflatten(2, (LANDMARKS, 2)) * strides[:, None, None]
     return Answers(scores, torch.cat([middles - halves, middles + halves], dim=2), points, corners, strides)
 

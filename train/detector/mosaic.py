@@ -89,7 +89,8 @@ def compose(material: Material, settings: MosaicSettings, random: np.random.Gene
         room = 1.5 * (settings.size_px / largest) ** 2
         for _ in range(int(np.clip(random.uniform(0.3, 1.0) * room, 1, settings.most))):
             _paste(canvas, found, material, settings, _log_uniform(random, smallest, largest), random)
-    return Sample(canvas, _stack(found.boxes, 4), _stack(found.landmarks, 5, 2), _stack(found.ignored, 4))
+    ignored = np.clip(_stack(found.ignored, 4), 0, settings.size_px)
+    return Sample(canvas, _stack(found.boxes, 4), _stack(found.landmarks, 5, 2), ignored)
 
 
 def _background(material: Material, settings: MosaicSettings, random: np.random.Generator) -> Pixels:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIDES = (8, 16, 32)
-LANDMARKS = 5
+from engines.decoding.yunet import STRIDES, YUNET
+from engines.spec import LANDMARKS
+
 # what a cell of a level answers, in the order of the head's channels: name -> channels
 ANSWERS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 2 * LANDMARKS}
-OUTPUTS = tuple(f"{kind}_{stride}" for kind in ANSWERS for stride in STRIDES)
+OUTPUTS = YUNET.outputs  # cls_8, cls_16, cls_32, obj_8 ...: by kind, then by stride
 PRIOR = 0.01  # a cell's first guess that it holds a face, Lin et al. 2017, "Focal Loss for Dense Object Detection"
 
 

@@ -63,10 +63,6 @@ class Photos:
             raise DataMissing(f"photo {number} of the archive is not a JPEG picture; fetch the file again")
         return image.astype(np.uint8, copy=False)
 
-    def sha256(self) -> str:
-        """Of all bytes."""
-        return hashlib.sha256(self.jpeg.tobytes()).hexdigest()
-
     def file(self, number: int) -> NDArray[np.uint8]:
         """The bytes of one JPEG file."""
         return self.jpeg[self.offset[number] : self.offset[number + 1]]

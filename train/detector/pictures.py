@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from engines.base import Engine
 from engines.decoding.base import Candidates
 from train.detector.boxes import iou
-from train.detector.evaluate import Seen, both
+from train.detector.clips import frames
+from train.detector.find import find_faces, in_color
 from train.detector.scoring import SAME
+from train.errors import DataMissing
 
 OURS, TEACHER = (80, 220, 80), (255, 160, 60)  # BGR
 TILE_PX = 320  # width of one picture on a sheet
@@ -21,19 +24,40 @@ ACROSS = 4
 SHOWN = 12
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One picture and what both found in it, each at its own threshold."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) BGR
+    ours: Candidates
+    teacher: Candidates
+
+
 def write_pictures(
     ours: Engine, teacher: Engine, clips: Iterable[Path], longer_px: int, folder: Path, every: int = 1
 ) -> list[Path]:
-    """One sheet a clip: half of its pictures are those on which both disagree most, the others evenly spread."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """One sheet a clip: half of its pictures are those on which both disagree most, the others evenly spread.
+
+    Raises DataMissing when a clip is no video, or a sheet cannot be written.
+    """
     paths = []
     for clip in clips:
-        seen = list(both(ours, teacher, clip, longer_px, every))
-        chosen = sorted(set(_spread(len(seen), SHOWN // 2)) | set(_worst(seen, SHOWN // 2)))
-        sheet = _sheet([draw(seen[number], ours.spec.name, teacher.spec.name) for number in chosen])
-        paths.append(folder / f"{clip.stem}.jpg")
-        cv2.imwrite(str(paths[-1]), sheet)
+        # twice through the clip: all of its pictures at once can be gigabytes
+        amounts = np.array([disagreement(seen) for seen in both(ours, teacher, clip, longer_px, every)])
+        chosen = set(_spread(len(amounts), SHOWN // 2)) | set(_worst(amounts, SHOWN // 2))
+        pictures = both(ours, teacher, clip, longer_px, every)
+        tiles = [draw(seen, ours.spec.name, teacher.spec.name) for at, seen in enumerate(pictures) if at in chosen]
+        if tiles:
+            paths.append(folder / f"{clip.stem}.jpg")
+            _write(paths[-1], _sheet(tiles))
     return paths
+
+
+def both(ours: Engine, teacher: Engine, path: Path, longer_px: int, every: int) -> Iterator[Seen]:
+    """What both find in a clip."""
+    for image in frames(path, longer_px, every):
+        mine = find_faces(ours, in_color(image, ours.spec))
+        yield Seen(image, mine, find_faces(teacher, in_color(image, teacher.spec)))
 
 
 def draw(seen: Seen, ours: str, teacher: str) -> NDArray[np.uint8]:
@@ -52,8 +76,9 @@ def draw(seen: Seen, ours: str, teacher: str) -> NDArray[np.uint8]:
     return image
 
 
-def disagreement(ours: Candidates, teacher: Candidates) -> float:
+def disagreement(seen: Seen) -> float:
     """Faces that only one of both found, each by the score it had."""
+    ours, teacher = seen.ours, seen.teacher
     overlaps = iou(ours.boxes, teacher.boxes)
     alone = overlaps.max(axis=1, initial=0.0) < SAME
     missed = overlaps.max(axis=0, initial=0.0) < SAME
@@ -64,10 +89,15 @@ def _spread(count: int, wanted: int) -> list[int]:
     return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist() if count else []
 
 
-def _worst(seen: list[Seen], wanted: int) -> list[int]:
-    amounts = np.array([disagreement(one.ours, one.teacher) for one in seen])
+def _worst(amounts: NDArray[np.float64], wanted: int) -> list[int]:
     order = np.argsort(-amounts, kind="stable")[:wanted]
     return [int(number) for number in order if amounts[number] > 0]
+
+
+def _write(path: Path, image: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image):
+        raise DataMissing(f"{path} cannot be written; name another folder")
 
 
 def _sheet(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.decoding.base import Candidates
-from train.detector.boxes import iou
+from train.detector.boxes import iou, share_inside
 
 SAME = 0.5  # IoU from which a found face is the wanted one
 SIZES_PX = ((12.0, 24.0), (24.0, 48.0), (48.0, float("inf")))  # longer side of a face in the detector's input
@@ -28,12 +28,12 @@ class Tally:
     )  # mean landmark distance / eye distance; nan when not found
 
     def add(self, found: Candidates, wanted: Candidates, doubtful: NDArray[np.float32]) -> None:
-        """One picture. What is found on a `doubtful` box (M, 4), and on no wanted one, counts neither way.
+        """One picture. What lies by half on a `doubtful` box (M, 4), and on no wanted one, counts neither way.
 
         Greedy: the best score has the first choice, and takes the wanted face that it overlaps most.
         """
         overlaps = iou(found.boxes, wanted.boxes)
-        doubts = iou(found.boxes, doubtful).max(axis=1, initial=0.0) >= SAME
+        doubts = share_inside(found.boxes, doubtful).max(axis=1, initial=0.0) >= SAME
         scores, errors = np.zeros(len(wanted)), np.full(len(wanted), np.nan)
         free = np.ones(len(wanted), bool)
         for row in np.argsort(-found.scores, kind="stable"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from engines.decoding.yunet import STRIDES
 from engines.spec import SCHEMA, ModelSpec
-from train.detector.network import OUTPUTS, STRIDES
+from train.detector.network import OUTPUTS
 from train.detector.recipe import COLORS, DetectorRecipe
 
 NMS_THRESHOLD = 0.3  # IoU; faces seldom hide each other by more

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engines.base import Engine
 from engines.decoding.base import Candidates
 from train.detector.boxes import iou
-from train.detector.find import find_faces
+from train.detector.find import find_faces, in_color
 from train.detector.photos import Photos
 
 SCALES = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.13, 1.6)  # half octaves
@@ -104,7 +104,8 @@ def _seen_at(teacher: Engine, picture: NDArray[np.uint8], scale: float) -> Candi
     height, width = picture.shape[:2]
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    found = find_faces(teacher, cv2.resize(picture, size, interpolation=way).astype(np.uint8), LOWEST)
+    seen = cv2.resize(picture, size, interpolation=way).astype(np.uint8)
+    found = find_faces(teacher, in_color(seen, teacher.spec), LOWEST)
     grown = np.array([width / size[0], height / size[1]], np.float32)
     return Candidates(found.boxes * np.tile(grown, 2), (found.landmarks + 0.5) * grown - 0.5, found.scores)
 

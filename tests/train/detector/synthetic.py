@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engines.spec import ModelSpec
 from tests.squares import make_clip, make_models
-from train.detector.corpus import Corpus
+from train.detector.corpus import Corpus, Origin
 from train.detector.mosaic import Material
 from train.detector.photos import Photos, album, encoded
 from train.detector.teacher import SCALES, Labels
@@ -62,7 +62,8 @@ def corpus(faces: int = 8, empty: int = 4) -> Corpus:
     found, none = labels_of(boxes), nothing(empty)
     first = np.concatenate([found.first, found.first[-1] + none.first[1:]])
     labels = Labels(first, found.boxes, found.landmarks, found.scores)
-    return Corpus(album(files, [number % 4 == 3 for number in range(len(files))]), labels)
+    origin = np.array([Origin.PHOTO] * faces + [Origin.BACKGROUND] * empty, np.uint8)
+    return Corpus(album(files, [number % 4 == 3 for number in range(len(files))]), labels, origin, "somebody 12345678")
 
 
 def material(color: str = "luma", side: int = 240) -> Material:

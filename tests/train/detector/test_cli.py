@@ -30,7 +30,7 @@ def test_a_corpus_that_is_missing_is_exit_code_2(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
     answer = CliRunner().invoke(app, ["detector", "fit", "face", "--corpus", str(tmp_path / "none.npz")])
     assert answer.exit_code == 2
-    assert "not a readable archive" in answer.stderr
+    assert "make it with `train detector corpus" in answer.stderr
     assert answer.stderr.count("\n") == 1
 
 

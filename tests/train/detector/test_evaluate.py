@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,8 @@ from engines.spec import ModelSpec
 from tests.squares import SIZE, SQUARE_PX
 from tests.train.detector.synthetic import light_squares, square_photos
 from train.detector.clips import frames
-from train.detector.evaluate import PHOTO_HEIGHTS_PX, Result, both, evaluate
-from train.detector.pictures import ACROSS, OURS, TEACHER, TILE_PX, disagreement, draw, write_pictures
+from train.detector.evaluate import PHOTO_HEIGHTS_PX, Result, evaluate
+from train.detector.pictures import ACROSS, OURS, TEACHER, TILE_PX, both, disagreement, draw, write_pictures
 from train.detector.scoring import SIZES_PX
 from train.errors import DataMissing
 
@@ -151,8 +152,8 @@ def test_boxes_are_drawn_in_each_detectors_colour(world: tuple[Path, Path], engi
     left, top, right, _ = np.rint(seen.ours.boxes[0]).astype(int).tolist()
     assert image[top, (left + right) // 2].tolist() == list(OURS)
     assert not (image[top:] == TEACHER).all(axis=2).any()  # it found nothing; its name stands above
-    assert disagreement(seen.ours, seen.teacher) == pytest.approx(float(seen.ours.scores.sum()))
-    assert disagreement(seen.ours, seen.ours) == 0.0
+    assert disagreement(seen) == pytest.approx(float(seen.ours.scores.sum()))
+    assert disagreement(replace(seen, teacher=seen.ours)) == 0.0
 
 
 def test_a_report_without_clips_is_only_of_photos(engine: Engine) -> None:

@@ -32,7 +32,7 @@ from train.detector.parity import COUNT  # noqa: E402
 from train.detector.spec import draft_spec  # noqa: E402
 from train.errors import CheckpointInvalid, ExportRefused  # noqa: E402
 
-RECORD = {"recipe": TINY.as_dict(), "epoch": 1, "commit": None, "data_sha256": "0" * 64, "torch": "2"}
+RECORD = {"recipe": TINY.as_dict(), "epoch": 1, "commit": None, "data_sha256": corpus().sha256(), "torch": "2"}
 
 
 def write_checkpoint(path: Path, seed: int = 0, **record: object) -> Path:
@@ -155,15 +155,21 @@ def test_a_refused_export_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("train.detector.export.WANTED_PRECISION", 0.0)
     with pytest.raises(ExportRefused, match="nothing was written"):
         export(checkpoint, tmp_path / "model", corpus(), never)
-    assert list((tmp_path / "model").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
 
 
 @pytest.mark.parametrize(
-    "recipe", [{"name": "tiny", "model": "mobilenet_v1"}, {**TINY.as_dict(), "color": "bgr"}, "no recipe"]
+    ("record", "sentence"),
+    [
+        ({"recipe": {"name": "tiny", "model": "mobilenet_v1"}}, "this is no checkpoint of a detector"),
+        ({"recipe": "no recipe"}, "this is no checkpoint of a detector"),
+        ({"recipe": {**TINY.as_dict(), "color": "bgr"}}, "does not fit its own recipe"),
+        ({"data_sha256": "0" * 64}, "trained on another corpus"),
+    ],
 )
-def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, recipe: object) -> None:
-    checkpoint = write_checkpoint(tmp_path / "best.safetensors", recipe=recipe)
-    with pytest.raises(CheckpointInvalid, match="this is no checkpoint of a detector"):
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, record: dict[str, object], sentence: str) -> None:
+    checkpoint = write_checkpoint(tmp_path / "best.safetensors", **record)
+    with pytest.raises(CheckpointInvalid, match=sentence):
         export(checkpoint, tmp_path / "model", corpus(), never)
     assert not (tmp_path / "model").exists()
 

@@ -16,7 +16,7 @@ from rich.console import Console  # noqa: E402 - after the skip
 from tests.train.detector.synthetic import corpus  # noqa: E402
 from tests.train.detector.tiny import TINY  # noqa: E402
 from train.checkpoint import read_checkpoint  # noqa: E402
-from train.detector.corpus import Corpus, read_corpus  # noqa: E402
+from train.detector.corpus import read_corpus  # noqa: E402
 from train.detector.fit import HELD_OUT_PICTURES, Mosaics, fit, held_out_samples, material, tally  # noqa: E402
 from train.detector.network import FaceNet  # noqa: E402
 from train.errors import CheckpointInvalid, DataMissing  # noqa: E402
@@ -67,7 +67,7 @@ def test_a_picture_with_nothing_but_a_doubt_is_neither_a_face_nor_empty() -> Non
     scores = data.labels.scores.copy()
     scores[1] = 0.4
     labels = replace(data.labels, scores=scores)
-    trained = material(TINY, Corpus(data.pictures, labels), held_out=False)
+    trained = material(TINY, replace(data, labels=labels), held_out=False)
     assert trained.faces.tolist() == [0, 2, 4, 5, 6]
     assert trained.empty.tolist() == [8, 9, 10]
 
@@ -105,7 +105,8 @@ def test_a_corpus_is_read_as_it_was_written(tmp_path: Path) -> None:
     data.write(tmp_path / "deep" / "corpus.npz")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["corpus.npz"]
     found = read_corpus(tmp_path / "deep" / "corpus.npz")
-    assert found.pictures.sha256() == data.pictures.sha256()
+    assert found.sha256() == data.sha256()
+    assert (found.teacher, found.origin.tolist()) == (data.teacher, data.origin.tolist())
     for name in ("jpeg", "offset", "held_out"):
         np.testing.assert_array_equal(getattr(found.pictures, name), getattr(data.pictures, name))
     for name in ("first", "boxes", "landmarks", "scores"):
@@ -114,7 +115,7 @@ def test_a_corpus_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_another_file_is_no_corpus(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", jpeg=np.zeros(3, np.uint8))
-    with pytest.raises(DataMissing, match="holds no corpus"):
+    with pytest.raises(DataMissing, match="is no corpus"):
         read_corpus(tmp_path / "other.npz")
-    with pytest.raises(DataMissing, match="not a readable archive"):
+    with pytest.raises(DataMissing, match="is not there; make it with"):
         read_corpus(tmp_path / "none.npz")

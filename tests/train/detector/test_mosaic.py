@@ -130,10 +130,9 @@ def test_faces_hide_each_other_no_more_than_they_may() -> None:
 def test_a_face_that_is_mostly_cut_off_is_neither_taught_nor_held_against_anyone() -> None:
     ignored = np.concatenate([sample.ignored for sample in samples(replace(PLAIN, rotate_deg=0.0))])
     assert len(ignored) > 3
-    cut = np.clip(ignored, 0, 192)
-    shares = (cut[:, 2:] - cut[:, :2]).prod(axis=1) / (ignored[:, 2:] - ignored[:, :2]).prod(axis=1)
-    assert shares.max() < PLAIN.kept_visible + 0.05
-    assert shares.min() > 0.05
+    assert ignored.min() >= 0
+    assert ignored.max() <= 192
+    assert ((ignored == 0) | (ignored == 192)).any(axis=1).all()  # each ends where the picture does
 
 
 def test_a_face_that_the_teacher_doubts_is_neither_taught_nor_held_against_anyone() -> None:

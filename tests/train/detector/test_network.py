@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
 
-from engines.decoding import decoding_of  # noqa: E402 - after the skip
+from engines.decoding import reader_of  # noqa: E402 - after the skip
 from tests.train.detector.tiny import TINY  # noqa: E402
 from train.detector.network import ANSWERS, OUTPUTS, STRIDES, Exported, FaceNet  # noqa: E402
 from train.detector.spec import draft_spec  # noqa: E402
@@ -38,7 +38,7 @@ def test_any_size_that_32_divides_is_answered_in_every_cell(channels: int, heigh
 
 
 def test_outputs_are_named_as_the_decoding_reads_them() -> None:
-    assert decoding_of(draft_spec(TINY)).outputs == OUTPUTS
+    assert reader_of(draft_spec(TINY), most=1).decoding.outputs == OUTPUTS
 
 
 def test_at_first_no_cell_believes_in_a_face() -> None:

@@ -11,7 +11,7 @@ from engines.decoding.base import Candidates
 from tests.engines.networks import face_spec
 from tests.train.detector.synthetic import labels_of, nothing
 from train.detector.corpus import make_corpus
-from train.detector.find import find_faces
+from train.detector.find import find_faces, in_color
 from train.detector.photos import album, encoded
 from train.detector.teacher import LOWEST, MOST, SCALES, SURE, Labels, joined, label, label_picture
 
@@ -102,9 +102,13 @@ def test_a_teacher_of_another_colour_order_is_given_it() -> None:
     picture[32:64, 32:64, 2] = 250
     for color in ("bgr", "rgb"):
         spec = face_spec(color=color, std=(1 / 255,) * 3)
-        assert find_faces(FakeEngine(spec), picture, 0.2).boxes[0].tolist() == pytest.approx([32, 32, 64, 64], abs=1)
+        assert find_faces(FakeEngine(spec), in_color(picture, spec), 0.2).boxes[0].tolist() == pytest.approx(
+            [32, 32, 64, 64], abs=1
+        )
     grey = face_spec(color="luma", input_shape=(1, 0, 0), mean=(0.0,), std=(1 / 255,))
-    assert find_faces(FakeEngine(grey), picture, 0.2).boxes[0].tolist() == pytest.approx([32, 32, 64, 64], abs=1)
+    assert find_faces(FakeEngine(grey), in_color(picture, grey), 0.2).boxes[0].tolist() == pytest.approx(
+        [32, 32, 64, 64], abs=1
+    )
 
 
 def test_a_corpus_is_the_photos_their_faces_turned_and_the_backgrounds(teacher: FakeEngine) -> None:
@@ -124,7 +128,9 @@ def test_a_corpus_is_the_photos_their_faces_turned_and_the_backgrounds(teacher: 
     assert not np.array_equal(made.pictures.file(3), made.pictures.file(0))
     assert np.diff(made.labels.first)[[0, 1, 2, 5]].tolist() == [1, 1, 1, 0]
     again = make_corpus(photos, empty, teacher, progress)
-    assert again.pictures.sha256() == made.pictures.sha256()
+    assert again.sha256() == made.sha256()
+    assert made.origin.tolist() == [0, 0, 0, 1, 1, 2]
+    assert made.teacher.startswith(teacher.spec.name)
 
 
 def test_no_pictures_have_no_labels(teacher: FakeEngine) -> None:
