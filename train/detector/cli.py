@@ -70,6 +70,8 @@ def fit(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/detector/recipes.")],
     corpus: CorpusFile = DEFAULT_CORPUS,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint that gives a new run its first weights.")] = None,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many epochs.")] = None,
     threads: Threads = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make training pictures.")] = 1,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where torch computes.")] = "cpu",
@@ -87,7 +89,8 @@ def fit(
         torch.set_num_threads(threads)
         console = Console(stderr=True)
         chosen = read_detector_recipe(recipe_path(recipe, RECIPES))
-        best = run(chosen, read_corpus(corpus), out or Path("runs") / chosen.name, console, workers, device)
+        folder = out or Path("runs") / chosen.name
+        best = run(chosen, read_corpus(corpus), folder, console, workers, device, start, stop_after)
         console.print(f"best checkpoint: {best}")
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from engines.decoding import reader_of
 from engines.decoding.base import Candidates
 from engines.preprocess import to_batch
+from train.checkpoint import load_weights, read_checkpoint
 from train.detector.corpus import Corpus, Origin
 from train.detector.find import MOST
 from train.detector.loss import Targets, loss
@@ -41,18 +42,19 @@ def fit(
     console: Console,
     workers: int = 0,
     device: str = "cpu",
+    start_from: Path | None = None,
     stop_after: int | None = None,
 ) -> Path:
     """Train, or go on training, in `folder`; the path of the best checkpoint.
 
-    `workers` are processes that make mosaics; their number changes nothing but the speed. `stop_after` ends this call
+    A new run takes its first weights from the checkpoint `start_from`, if there is one. `workers` are processes that make mosaics; their number changes nothing but the speed. `stop_after` ends this call
     after so many epochs, with the run unfinished; None trains to the end.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceMissing("torch finds no CUDA device here; train with --device cpu")
     torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
-    run = start_or_resume(recipe, corpus, folder / LAST, device)
+    run = start_or_resume(recipe, corpus, folder / LAST, device, start_from)
     if run.epoch:
         console.print(f"resuming after epoch {run.epoch}; best average precision so far {run.best:.4f}")
     mosaics = Mosaics(material(recipe, corpus, held_out=False), recipe)
@@ -153,11 +155,16 @@ def tally(model: nn.Module, samples: list[Sample], recipe: DetectorRecipe, devic
     return result
 
 
-def start_or_resume(recipe: DetectorRecipe, corpus: Corpus, last: Path, device: str = "cpu") -> Run:
+def start_or_resume(
+    recipe: DetectorRecipe, corpus: Corpus, last: Path, device: str = "cpu", start_from: Path | None = None
+) -> Run:
     """A fresh run, or the one that `last` holds. Raises CheckpointInvalid when that is another recipe's or data's."""
     torch.manual_seed(recipe.seed)
     channels = COLORS[recipe.color]
-    run = start(FaceNet(channels).to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
+    network = FaceNet(channels)
+    if start_from is not None and not last.exists():
+        load_weights(network, read_checkpoint(start_from))
+    run = start(network.to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
     run.resume(last)
     return run
 

@@ -22,7 +22,8 @@ NEAR = 2.5  # strides around the middle of a face within which a cell may answer
 CANDIDATES = 10  # best overlaps whose sum says how many cells are responsible
 IOU_COST = 3.0
 FORBIDDEN = 1e6  # a cost no real cell has
-WEIGHTS = {"cls": 1.0, "obj": 1.0, "bbox": 5.0, "kps": 4.0}
+WEIGHTS = {"cls": 1.0, "obj": 1.0, "bbox": 5.0, "kps": 8.0}
+LARGE_PX = 48.0  # from this mean side on the landmarks of a face count in full
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,9 @@ def loss(levels: list[Tensor], targets: Targets) -> dict[str, Tensor]:
     parts["bbox"] = eiou_loss(answers.boxes[image, cell], wanted).sum() / number
     size = (wanted[:, 2:] - wanted[:, :2]).mean(dim=1)[:, None, None].clamp(min=1)
     gap = (answers.landmarks[image, cell] - points) / size
-    parts["kps"] = functional.smooth_l1_loss(gap, torch.zeros_like(gap), beta=0.05, reduction="sum") / number
+    distance = functional.smooth_l1_loss(gap, torch.zeros_like(gap), beta=0.05, reduction="none")
+    # a pixel is much of a small face: unweighted, the many small ones would hide what the large ones can still learn
+    parts["kps"] = (distance * (size / LARGE_PX).clamp(max=1)).sum() / number
     return {name: WEIGHTS[name] * value for name, value in parts.items()}
 
 
