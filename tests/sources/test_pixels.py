@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -86,6 +87,19 @@ class TestFormats:
         assert difference(limited.luma, full.luma) > 4.0
         assert difference(shown(limited), shown(full)) < 1.0
         assert difference(limited.small, full.small) < 1.5
+
+    @pytest.mark.parametrize("name", CODED)
+    def test_small_luma_is_what_small_colours_show(self, name: str, tmp_path: Path) -> None:
+        suffix, arguments, _ = CODED[name]
+        if not clips.has_encoder(str(arguments.get("codec", "libx264"))):
+            pytest.skip(f"this build of FFmpeg has no encoder {arguments['codec']}")
+        frame = next(decoded(clips.make_clip(tmp_path / f"clip{suffix}", seconds=0.2, **arguments)))
+        luma, bgr = (Converter(SmallSize(160, 32, luma)).convert(frame) for luma in (True, False))
+        assert luma.small.shape == (128, 160)
+        assert luma.letterbox == bgr.letterbox
+        assert not luma.small[120:].any()
+        coarse = {"GIF": 6.0}
+        assert difference(luma.small, cv2.cvtColor(bgr.small, cv2.COLOR_BGR2GRAY)) < coarse.get(name, 2.0)
 
     @pytest.mark.parametrize("size", [(322, 242), (321, 241), (176, 144), (1000, 36)])
     def test_padding_of_lines_is_left_out(self, size: tuple[int, int], tmp_path: Path) -> None:

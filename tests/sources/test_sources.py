@@ -71,6 +71,16 @@ def test_what_is_live(source: str, realtime: bool, live: bool) -> None:
     made.close()
 
 
+def test_the_pattern_is_one_plane_for_a_detector_of_luma() -> None:
+    for luma, shape in ((True, (96, 160)), (False, (96, 160, 3))):
+        source = make_source(camera("synthetic:"), "s", Timeline(None, 2.0), SmallSize(160, 32, luma))
+        source.open()
+        small = next(iter(source.frames())).small
+        assert small.shape == shape
+        assert small[:90].std() > 10
+        source.close()
+
+
 def test_recordings_have_a_path() -> None:
     assert recording_path(camera("a/b.mp4")) == Path("a/b.mp4")
     assert recording_path(camera("synthetic:")) is None

@@ -47,9 +47,9 @@ def fit(
 ) -> Path:
     """Train, or go on training, in `folder`; the path of the best checkpoint.
 
-    A new run takes its first weights from the checkpoint `start_from`, if there is one. `workers` are processes that make
-    mosaics; their number changes nothing but the speed. `stop_after` ends this call after so many epochs, with the run
-    unfinished; None trains to the end.
+    A new run takes its first weights from the checkpoint `start_from`, if there is one. `workers` are processes that
+    make mosaics; their number changes nothing but the speed. `stop_after` ends this call after so many epochs, with the
+    run unfinished; None trains to the end.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceMissing("torch finds no CUDA device here; train with --device cpu")

@@ -17,7 +17,15 @@ from tests.train.detector.synthetic import corpus  # noqa: E402
 from tests.train.detector.tiny import TINY  # noqa: E402
 from train.checkpoint import read_checkpoint  # noqa: E402
 from train.detector.corpus import read_corpus  # noqa: E402
-from train.detector.fit import HELD_OUT_PICTURES, Mosaics, fit, held_out_samples, material, tally  # noqa: E402
+from train.detector.fit import (  # noqa: E402
+    HELD_OUT_PICTURES,
+    Mosaics,
+    fit,
+    held_out_samples,
+    material,
+    start_or_resume,
+    tally,
+)
 from train.detector.network import FaceNet  # noqa: E402
 from train.errors import CheckpointInvalid, DataMissing  # noqa: E402
 from train.run import LAST  # noqa: E402
@@ -51,6 +59,18 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
         fit(replace(TINY, learning_rate=0.5), data, tmp_path / "whole", console)
     with pytest.raises(CheckpointInvalid, match="other data"):
         fit(TINY, corpus(faces=12), tmp_path / "whole", console)
+
+
+def test_a_run_may_start_from_another_ones_weights(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.detector.fit.HELD_OUT_PICTURES", 8)
+    first = fit(TINY, corpus(), tmp_path / "first", console, stop_after=1)
+    run = start_or_resume(replace(TINY, seed=9), corpus(), tmp_path / "none", start_from=first)
+    weights = read_checkpoint(first).tensors
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, weights[f"model.{name}"]), name
+    assert run.epoch == 0
 
 
 def test_pictures_that_are_held_out_are_not_trained_on() -> None:
