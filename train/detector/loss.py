@@ -18,6 +18,7 @@ from engines.decoding.yunet import MAX_LOG_SIZE, STRIDES
 from engines.spec import LANDMARKS
 from train.detector.network import ANSWERS
 
+FEW = 8  # responsible cells that a picture is taken to have at least, so that empty ones do not count without bound
 NEAR = 2.5  # strides around the middle of a face within which a cell may answer for it
 CANDIDATES = 10  # best overlaps whose sum says how many cells are responsible
 IOU_COST = 3.0
@@ -59,33 +60,38 @@ def read(levels: list[Tensor]) -> Answers:
 
 
 def loss(levels: list[Tensor], targets: Targets) -> dict[str, Tensor]:
-    """The weighted parts by the names of ANSWERS, each a scalar per responsible cell, so that batches compare."""
+    """The weighted parts by the names of ANSWERS, each a scalar: per responsible cell of a picture, then per picture.
+
+    So a picture with one large face counts as much as one with many small ones.
+    """
     answers = read(levels)
     with torch.no_grad():
         face, overlap = assign(answers, targets)  # (B, C) index of the face or -1, and IoU with it
         responsible = face >= 0
         counted = ~_inside_any(answers, targets.ignored) | responsible
-    number = responsible.sum().clamp(min=1)
-    objectness = functional.binary_cross_entropy_with_logits(
-        answers.scores[..., 1], responsible.to(answers.scores.dtype), reduction="none"
-    )
-    parts = {"obj": (objectness * counted).sum() / number}
+        share = 1.0 / (responsible.sum(dim=1).clamp(min=FEW) * len(face))  # (B,) of one cell in the loss
     image, cell = responsible.nonzero(as_tuple=True)
     of = face[image, cell]
     wanted, points = targets.boxes[image, of], targets.landmarks[image, of]
-    parts["cls"] = (
-        functional.binary_cross_entropy_with_logits(
-            answers.scores[image, cell, 0], overlap[image, cell], reduction="sum"
-        )
-        / number
-    )
-    parts["bbox"] = eiou_loss(answers.boxes[image, cell], wanted).sum() / number
-    size = (wanted[:, 2:] - wanted[:, :2]).mean(dim=1)[:, None, None].clamp(min=1)
-    gap = (answers.landmarks[image, cell] - points) / size
-    distance = functional.smooth_l1_loss(gap, torch.zeros_like(gap), beta=0.05, reduction="none")
-    # a pixel is much of a small face: unweighted, the many small ones would hide what the large ones can still learn
-    parts["kps"] = (distance * (size / LARGE_PX).clamp(max=1)).sum() / number
-    return {name: WEIGHTS[name] * value for name, value in parts.items()}
+    size = (wanted[:, 2:] - wanted[:, :2]).mean(dim=1).clamp(min=1)
+    objectness = _cross_entropy(answers.scores[..., 1], responsible.to(share.dtype))
+    parts = {
+        "obj": (objectness * counted).sum(dim=1) * share,
+        "cls": _cross_entropy(answers.scores[image, cell, 0], overlap[image, cell]) * share[image],
+        "bbox": eiou_loss(answers.boxes[image, cell], wanted) * share[image],
+        "kps": landmark_loss(answers.landmarks[image, cell], points, size) * share[image],
+    }
+    return {name: WEIGHTS[name] * part.sum() for name, part in parts.items()}
+
+
+def landmark_loss(found: Tensor, wanted: Tensor, size: Tensor) -> Tensor:
+    """(N, 5, 2), (N, 5, 2) and (N,) mean sides of the faces -> (N,): smooth L1 of distances relative to the face.
+
+    A pixel is much of a small face: unweighted, small ones would hide what large ones can still learn.
+    """
+    apart = (found - wanted) / size[:, None, None]
+    distance = functional.smooth_l1_loss(apart, torch.zeros_like(apart), beta=0.05, reduction="none")
+    return distance.sum(dim=(1, 2)) * (size / LARGE_PX).clamp(max=1)
 
 
 def assign(answers: Answers, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -127,6 +133,10 @@ def eiou_loss(found: Tensor, wanted: Tensor) -> Tensor:
     sides = (found[:, 2:] - found[:, :2]) - (wanted[:, 2:] - wanted[:, :2])
     distance = apart.square().sum(dim=1) / hull.square().sum(dim=1)
     return 1 - iou(found, wanted) + distance + (sides / hull).square().sum(dim=1)
+
+
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
 
 
 def _cells(levels: list[Tensor]) -> tuple[Tensor, Tensor]:
