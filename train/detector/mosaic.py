@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from train.detector.clutter import clutter
 from train.detector.photometric import relight, texture
 from train.detector.teacher import Labels
 
@@ -36,6 +37,7 @@ class MosaicSettings:
     rotate_deg: float = 20.0
     empty: float = 0.08  # share of pictures without any photo
     hidden: float = 0.2  # share of a face that another photo may hide
+    cluttered: float = 0.0  # share of backgrounds with lettering, shapes and cloth on them
     cut_out: float = 0.5  # share of photos pasted as a head alone
     kept_visible: float = 0.6  # a face of which less is in the picture is neither taught nor held against the student
 
@@ -83,6 +85,8 @@ class Material:
 def compose(material: Material, settings: MosaicSettings, random: np.random.Generator) -> Sample:
     """A new training picture; the same one for the same state of `random`."""
     canvas, found = _background(material, settings, random), _Faces()
+    if random.random() < settings.cluttered:
+        clutter(canvas, random)
     if random.random() >= settings.empty:
         largest = _log_uniform(random, MIDDLING_PX, settings.largest_px)
         smallest = max(settings.smallest_px, largest / 6)
