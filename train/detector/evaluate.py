@@ -26,7 +26,7 @@ from train.detector.photos import Photos
 from train.detector.scoring import SIZES_PX, Tally
 
 HALF_BELIEVED = 0.3
-PHOTO_HEIGHTS_PX = (16, 32, 64, 200)  # photos are all face: each is seen at a size of each class, and larger
+PHOTO_HEIGHTS_PX = (32, 64, 200)  # photos are all face; smaller than this a teacher wants to see what is around it
 
 
 @dataclass(slots=True, eq=False)
