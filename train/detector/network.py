@@ -29,9 +29,9 @@ class FaceNet(nn.Module):
         stem, quarter = 16, 32
         self.stem = _conv_bn(channels, stem, kernel=3, stride=2)  # H / 2
         self.stage4 = _stage(stem, quarter, further=1)
-        self.stage8 = _stage(quarter, width, further=3)
-        self.stage16 = _stage(width, width, further=3)
-        self.stage32 = _stage(width, width, further=3)
+        self.stage8 = _stage(quarter, width, further=4)
+        self.stage16 = _stage(width, width, further=4, kernel=5)
+        self.stage32 = _stage(width, width, further=4, kernel=5)
         # top-down: each level hears from the coarser one (Lin et al. 2017, "Feature Pyramid Networks")
         self.merge16, self.merge8 = _separable(width, width), _separable(width, width)
         self.heads = nn.ModuleList([_Head(width) for _ in STRIDES])
@@ -48,9 +48,9 @@ class FaceNet(nn.Module):
 class _Residual(nn.Module):
     """What a block adds to what it is given (He et al. 2016, "Deep Residual Learning")."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
-        self.block = _separable(width, width)
+        self.block = _separable(width, width, kernel=kernel)
 
     def forward(self, features: Tensor) -> Tensor:
         added: Tensor = self.block(features)
@@ -96,13 +96,14 @@ def _conv_bn(before: int, after: int, kernel: int, stride: int = 1, groups: int 
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if act else nn.Sequential(*layers)
 
 
-def _stage(before: int, after: int, further: int) -> nn.Sequential:
+def _stage(before: int, after: int, further: int, kernel: int = 3) -> nn.Sequential:
     """Half the size, then so many blocks that keep it."""
-    return nn.Sequential(_separable(before, after, 2), *[_Residual(after) for _ in range(further)])
+    return nn.Sequential(_separable(before, after, 2), *[_Residual(after, kernel) for _ in range(further)])
 
 
-def _separable(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    """Depthwise 3x3, then pointwise; an activation after the depthwise half costs time and gives little."""
+def _separable(before: int, after: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Depthwise, then pointwise; an activation after the depthwise half costs time and gives little."""
     return nn.Sequential(
-        _conv_bn(before, before, kernel=3, stride=stride, groups=before, act=False), _conv_bn(before, after, kernel=1)
+        _conv_bn(before, before, kernel=kernel, stride=stride, groups=before, act=False),
+        _conv_bn(before, after, kernel=1),
     )
