@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,8 @@ from train.checkpoint import load_weights, read_checkpoint
 from train.detector.corpus import Corpus, Origin
 from train.detector.find import MOST
 from train.detector.loss import Targets, loss
-from train.detector.mosaic import Material, Sample, compose
+from train.detector.mosaic import Material, Sample, compose, degraded
 from train.detector.network import OUTPUTS, Exported, FaceNet
-from train.detector.photometric import degrade
 from train.detector.recipe import COLORS, DetectorRecipe
 from train.detector.scoring import Tally
 from train.detector.spec import draft_spec
@@ -89,8 +87,8 @@ class Mosaics(Dataset[tuple[NDArray[np.float32], Sample]]):
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], Sample]:
         random = np.random.default_rng((self.epoch_seed, number))
-        sample = compose(self.pictures, self.recipe.mosaic, random)
-        return to_batch([degrade(sample.image, random)], self.spec)[0], sample
+        sample = degraded(compose(self.pictures, self.recipe.mosaic, random), random)
+        return to_batch([sample.image], self.spec)[0], sample
 
 
 def train_epoch(
@@ -133,8 +131,7 @@ def held_out_samples(recipe: DetectorRecipe, corpus: Corpus) -> list[Sample]:
     samples = []
     for number in range(HELD_OUT_PICTURES):
         random = np.random.default_rng((HELD_OUT_SEED, number))
-        sample = compose(pictures, recipe.mosaic, random)
-        samples.append(replace(sample, image=degrade(sample.image, random)))
+        samples.append(degraded(compose(pictures, recipe.mosaic, random), random))
     return samples
 
 

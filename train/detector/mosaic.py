@@ -15,14 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from train.detector.boxes import share_inside
 from train.detector.clutter import clutter
-from train.detector.photometric import relight, texture
+from train.detector.figure import draw_figure, reach
+from train.detector.photometric import degrade, relight, texture
 from train.detector.teacher import Labels
 
 Pixels = NDArray[np.uint8]  # (H, W) luma or (H, W, 3) BGR
 MIDDLING_PX = 24.0  # height that the largest face of a picture has at least
 REDUCTIONS = (1, 2, 4, 8)  # of its sides, that a JPEG decoder gives for less than the whole picture
 SHARPEST = 0.85  # a reduced picture shrinks by this much more, so that the warp still sharpens nothing
+LEAST_CONTRAST = 6.0  # grey levels, standard deviation
 MIRRORED = (1, 0, 2, 4, 3)  # the landmarks' order after a flip
 
 
@@ -32,14 +35,15 @@ class MosaicSettings:
 
     size_px: int = 320  # side
     smallest_px: float = 9.0  # height of a face
-    largest_px: float = 340.0  # more than the picture: a face that looks into the camera from near
+    largest_px: float = 320.0
     most: int = 24  # photos in one picture
     rotate_deg: float = 20.0
     empty: float = 0.08  # share of pictures without any photo
     hidden: float = 0.2  # share of a face that another photo may hide
     cluttered: float = 0.0  # share of backgrounds with lettering, shapes and cloth on them
     cut_out: float = 0.5  # share of photos pasted as a head alone
-    kept_visible: float = 0.6  # a face of which less is in the picture is neither taught nor held against the student
+    figures: float = 0.0  # share of those that get hair, neck and shoulders
+    kept_visible: float = 0.75  # a face of which less is in the picture is neither taught nor held against the student
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +99,21 @@ def compose(material: Material, settings: MosaicSettings, random: np.random.Gene
             _paste(canvas, found, material, settings, _log_uniform(random, smallest, largest), random)
     ignored = np.clip(_stack(found.ignored, 4), 0, settings.size_px)
     return Sample(canvas, _stack(found.boxes, 4), _stack(found.landmarks, 5, 2), ignored)
+
+
+def degraded(sample: Sample, random: np.random.Generator) -> Sample:
+    """As a camera would show it. Faces that are lost in the dark, the glare or the blur become doubtful."""
+    image = degrade(sample.image, random)
+    seen = np.array([_contrast(image, box) >= LEAST_CONTRAST for box in sample.boxes], bool)
+    ignored = np.concatenate([sample.ignored, sample.boxes[~seen]])
+    return Sample(image, sample.boxes[seen], sample.landmarks[seen], ignored)
+
+
+def _contrast(image: Pixels, box: NDArray[np.float32]) -> float:
+    """Standard deviation of the grey levels in the box."""
+    left, top, right, bottom = np.rint(box).astype(int).tolist()
+    part = image[top:bottom, left:right]
+    return float(part.std()) if part.size else 0.0
 
 
 def _background(material: Material, settings: MosaicSettings, random: np.random.Generator) -> Pixels:
@@ -158,18 +177,28 @@ def _paste(
         (landmarks + np.float32(0.5)) / np.float32(reduced) - np.float32(0.5),
     )
     angle = math.radians(random.normal(0.0, settings.rotate_deg / 2))
-    target = random.uniform(0.0, settings.size_px, 2)
+    target = _target(height_px, settings.size_px, random)
     matrix = _placing(boxes[main], scale * reduced, angle, target, flip=bool(random.random() < 0.5))
     oval = boxes[main] if random.random() < settings.cut_out else None
     patch = _warp(picture, _mask(picture.shape[:2], oval, random), matrix, settings.size_px)
     if patch is None or _hides(patch, found, settings.hidden):
         return
+    if oval is not None and random.random() < settings.figures:
+        face = _moved(oval[None], landmarks[:1], matrix)[0][0]
+        if not _meets(reach(face), found):
+            draw_figure(canvas, face, random)
     weight = patch.mask.astype(np.float32) * np.float32(1 / 255)
     weight = weight if canvas.ndim == 2 else weight[..., None]
     below = canvas[patch.top : patch.top + len(patch.mask), patch.left : patch.left + patch.mask.shape[1]]
     below[...] = below * (1 - weight) + relight(patch.image, random) * weight + np.float32(0.5)
     for moved_box, moved_points, certain in zip(*_moved(boxes, landmarks, matrix), sure, strict=True):
         _add(found, moved_box, moved_points, bool(certain), _share(patch, moved_box), settings)
+
+
+def _target(height_px: float, size_px: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Where a face's middle comes: anywhere, as long as three quarters of it are in the picture either way."""
+    half = size_px / 2
+    return half + random.uniform(-1.0, 1.0, 2) * max(half - height_px / 4, 0.0)
 
 
 def _placing(
@@ -218,6 +247,12 @@ def _warp(picture: Pixels, mask: Pixels, matrix: NDArray[np.float64], side: int)
 def _hides(patch: _Patch, found: _Faces, most: float) -> bool:
     """Whether a face that is there already would lose more than this share."""
     return any(_share(patch, box) > most for box in found.boxes + found.ignored)
+
+
+def _meets(box: NDArray[np.float32], found: _Faces) -> bool:
+    """Whether a face that is there already has anything in common with the box."""
+    others = _stack(found.boxes + found.ignored, 4)
+    return bool(share_inside(others, box[None]).max(initial=0.0) > 0)
 
 
 def _share(patch: _Patch, box: NDArray[np.float32]) -> float:
