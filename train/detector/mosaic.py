@@ -110,10 +110,10 @@ def degraded(sample: Sample, random: np.random.Generator) -> Sample:
 
 
 def _contrast(image: Pixels, box: NDArray[np.float32]) -> float:
-    """Standard deviation of the grey levels in the box."""
+    """Standard deviation of the grey levels in the box, without that of the noise."""
     left, top, right, bottom = np.rint(box).astype(int).tolist()
     part = image[top:bottom, left:right]
-    return float(part.std()) if part.size else 0.0
+    return float(cv2.blur(part, (3, 3)).std()) if part.size else 0.0
 
 
 def _background(material: Material, settings: MosaicSettings, random: np.random.Generator) -> Pixels:
