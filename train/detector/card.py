@@ -30,7 +30,8 @@ backgrounds, lit, blurred, compressed and made noisy by chance.
 ## Measured
 Against {teacher} at the same input size, IoU 0.5, scores from {threshold}. None of these frames was trained on. Strict
 precision counts every answer that {teacher} does not give at its own threshold; lenient leaves out those that it half
-believes (from {half_believed}). The landmark error is relative to the distance of the eyes.
+believes (from {half_believed}). The landmark error is relative to the distance of the eyes. The last column says
+how far {teacher} agrees with itself when the same picture is moved by a few pixels: its recall and its landmark error.
 
 {clips}
 ### Photos that were held out, at several sizes

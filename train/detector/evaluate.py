@@ -3,7 +3,8 @@
 No photo that was held out is trained on, but the epoch and the threshold were chosen on mosaics of them.
 
 Both see the same pictures at the same size. Wanted is what the teacher finds at its own threshold. What it only
-half believes (down to HALF_BELIEVED) is told apart: it counts against the strict precision, not against the other.
+half believes (down to HALF_BELIEVED) is told apart: it counts against the strict precision, not against the other. How
+far the teacher agrees with itself, when the picture is moved by MOVED_PX, says how much agreement can be asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from train.detector.photos import Photos
 from train.detector.scoring import SIZES_PX, Tally
 
 HALF_BELIEVED = 0.3
+MOVED_PX = (5, 3)  # to the right and down: no multiple of a stride, so that each face falls on other cells
 PHOTO_HEIGHTS_PX = (32, 64, 200)  # photos are all face; smaller than this a teacher wants to see what is around it
+
+
+NONE = np.zeros((0, 4), np.float32)  # boxes
 
 
 @dataclass(slots=True, eq=False)
@@ -38,14 +43,17 @@ class Result:
     pictures: int = 0
     strict: Tally = field(default_factory=Tally)
     lenient: Tally = field(default_factory=Tally)  # without what the teacher half believes
+    itself: Tally = field(default_factory=Tally)  # the teacher, in the moved picture
+    teacher_threshold: float = 0.0
     ours_ms: list[float] = field(default_factory=list)
     teacher_ms: list[float] = field(default_factory=list)
 
-    def add(self, ours: Candidates, teacher: Candidates, half_believed: Candidates) -> None:
-        """What both said of one picture."""
+    def add(self, ours: Candidates, teacher: Candidates, half_believed: Candidates, moved: Candidates) -> None:
+        """What both said of one picture, and the teacher of the moved one."""
         self.pictures += 1
-        self.strict.add(ours, teacher, np.zeros((0, 4), np.float32))
+        self.strict.add(ours, teacher, NONE)
         self.lenient.add(ours, teacher, half_believed.boxes)
+        self.itself.add(moved, teacher, NONE)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each size of face, then one for all of at least the smallest; None where nothing was wanted."""
@@ -73,6 +81,8 @@ class Result:
             "precision": _or_none(self.strict.precision(self.threshold, low, high)),
             "precision_lenient": _or_none(self.lenient.precision(self.threshold, low, high)),
             "landmark_error": _or_none(self.strict.error(self.threshold, low, high)),
+            "teacher_recall": _or_none(self.itself.recall(self.teacher_threshold, low, high)),
+            "teacher_landmark_error": _or_none(self.itself.error(self.teacher_threshold, low, high)),
         }
 
 
@@ -110,15 +120,18 @@ class Report:
 
     def table(self, results: Sequence[Result]) -> str:
         """Markdown, a line for each size of face that occurs."""
-        lines = ["| pictures | size of face, px | faces | recall | precision | lenient | landmark error |"]
-        lines.append("|---|---|---|---|---|---|---|")
+        lines = [
+            "| pictures | size of face, px | faces | recall | precision | lenient | landmark error | teacher itself |"
+        ]
+        lines.append("|---|---|---|---|---|---|---|---|")
         for result in results:
             for row in result.rows():
                 if row["faces"]:
                     shown = " | ".join(_shown(row[key]) for key in _COLUMNS)
-                    lines.append(f"| {result.name} | {row['size_px']} | {row['faces']} | {shown} |")
+                    itself = f"{_shown(row['teacher_recall'])}, {_shown(row['teacher_landmark_error'])}"
+                    lines.append(f"| {result.name} | {row['size_px']} | {row['faces']} | {shown} | {itself} |")
             if not result.strict.count(SIZES_PX[0][0]):
-                lines.append(f"| {result.name} | none | 0 | | {result.as_dict()['found']} found | | |")
+                lines.append(f"| {result.name} | none | 0 | | {result.as_dict()['found']} found | | | |")
         return "\n".join(lines)
 
     def as_text(self) -> str:
@@ -144,7 +157,7 @@ def evaluate(
     """Both detectors on each `every`-th frame of the clips at each size, and on the photos that were held out."""
     by_size = {}
     for longer_px in sizes_px:
-        total = Result("all clips", _threshold(ours))
+        total = Result("all clips", _threshold(ours), teacher_threshold=_threshold(teacher))
         by_size[longer_px] = [on_clip(ours, teacher, path, longer_px, every, total) for path in clips] + [total]
     numbers = np.flatnonzero(photos.held_out).tolist()
     return Report(
@@ -154,7 +167,7 @@ def evaluate(
 
 def on_clip(ours: Engine, teacher: Engine, path: Path, longer_px: int, every: int, total: Result) -> Result:
     """One clip; what was seen also goes into `total`."""
-    result = Result(path.name, _threshold(ours))
+    result = Result(path.name, _threshold(ours), teacher_threshold=_threshold(teacher))
     for image in frames(path, longer_px, every):
         _look(ours, teacher, image, (result, total))
     return result
@@ -162,7 +175,7 @@ def on_clip(ours: Engine, teacher: Engine, path: Path, longer_px: int, every: in
 
 def on_photos(ours: Engine, teacher: Engine, photos: Photos, numbers: Iterable[int]) -> Result:
     """Photos that were held out, each at several sizes on a grey ground as large as they are four times over."""
-    result = Result("held-out photos", _threshold(ours))
+    result = Result("held-out photos", _threshold(ours), teacher_threshold=_threshold(teacher))
     for number in numbers:
         photo = photos[number]
         for height_px in PHOTO_HEIGHTS_PX:
@@ -182,10 +195,22 @@ def _look(ours: Engine, teacher: Engine, image: NDArray[np.uint8], results: tupl
     seen = in_color(image, teacher.spec)
     theirs, teacher_ms = _timed(teacher, seen)
     half = find_faces(teacher, seen, min(HALF_BELIEVED, _threshold(teacher)))
+    moved = _moved_back(find_faces(teacher, _moved(seen)))
     for result in results:
-        result.add(mine, theirs, half[half.scores < _threshold(teacher)])
+        result.add(mine, theirs, half[half.scores < _threshold(teacher)], moved)
         result.ours_ms.append(ours_ms)
         result.teacher_ms.append(teacher_ms)
+
+
+def _moved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture, further right and down; its edge is repeated."""
+    right, down = MOVED_PX
+    return cv2.copyMakeBorder(image, down, 0, right, 0, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+
+
+def _moved_back(found: Candidates) -> Candidates:
+    shift = np.array(MOVED_PX, np.float32)
+    return Candidates(found.boxes - np.tile(shift, 2), found.landmarks - shift, found.scores)
 
 
 def _timed(engine: Engine, image: NDArray[np.uint8]) -> tuple[Candidates, float]:

@@ -62,8 +62,11 @@ def test_a_detector_agrees_with_itself(world: tuple[Path, Path], engine: Engine)
     assert total.rows()[2]["faces"] == WITH_SQUARE  # 96 px
     assert total.rows()[0] == {
         "size_px": "12-24", "faces": 0, "recall": None, "precision": None, "precision_lenient": None,
-        "landmark_error": None,
+        "landmark_error": None, "teacher_recall": None, "teacher_landmark_error": None,
     }  # fmt: skip
+    seen = total.rows()[2]
+    assert 0 < seen["teacher_recall"] <= 1  # it finds whole cells, and the picture moved by part of one
+    assert 0 < seen["teacher_landmark_error"] < 0.3
     assert report.photos.pictures == len(PHOTO_HEIGHTS_PX)  # one photo is held out, the other was not looked at
 
 
@@ -103,8 +106,8 @@ def test_what_the_teacher_half_believes_counts_only_strictly() -> None:
         return Candidates(box, np.zeros((1, 5, 2), np.float32), np.float32([score]))
 
     result = Result("by hand", 0.5)
-    result.add(found(0, 0.9), found(0, 0.8), found(100, 0.4))
-    result.add(found(100, 0.9), found(0, 0.8), found(100, 0.4))
+    result.add(found(0, 0.9), found(0, 0.8), found(100, 0.4), found(0, 0.8))
+    result.add(found(100, 0.9), found(0, 0.8), found(100, 0.4), found(0, 0.8))
     row = result.rows()[-1]
     assert (row["faces"], row["recall"], row["precision"], row["precision_lenient"]) == (2, 0.5, 0.5, 1.0)
     assert [row["faces"] for row in result.rows()] == [0, 2, 0, 2]
