@@ -63,7 +63,7 @@ def joined(parts: Sequence[Labels]) -> Labels:
 def label(
     teacher: Engine, pictures: Photos | Sequence[NDArray[np.uint8]], progress: Callable[[int], None] = lambda done: None
 ) -> Labels:
-    """Look at every picture at every scale. 60 ms a picture of 240x240 with YuNet on one CPU core."""
+    """Look at every picture at every scale."""
     tables = []
     for number in range(len(pictures)):
         tables.append(label_picture(teacher, pictures[number]))
