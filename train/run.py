@@ -54,6 +54,7 @@ class Run:
     data_sha256: str
     epoch: int = 0  # finished ones
     best: float = 0.0  # of `average`, on what is chosen on; higher is better
+    first_weights: str | None = None  # SHA-256 of the checkpoint that the run began with, if not at random
 
     def keep(self, folder: Path, result: float, metric: str) -> None:
         """An epoch is over with this result: write `last`, and `best` when it is the best so far."""
@@ -92,7 +93,7 @@ class Run:
             number, field = name.split(".")
             state["state"].setdefault(int(number), {})[field] = value
         self.optimizer.load_state_dict(state)
-        self.epoch = record["epoch"]
+        self.epoch, self.first_weights = record["epoch"], record.get("first_weights")
         self.best = next(iter(record["metrics"].values()))
 
     def step(self, loss: Tensor, epoch: float) -> None:
@@ -132,6 +133,7 @@ class Run:
         return {
             "recipe": self.recipe.as_dict(),
             "epoch": self.epoch,
+            "first_weights": self.first_weights,
             "data_sha256": self.data_sha256,
             "commit": commit(),
             "torch": torch.__version__,

@@ -40,7 +40,7 @@ Not trained on; but epoch and threshold were chosen on mosaics of them.
 
 {photo_table}
 
-Made by recipe `{recipe}`, epoch {epoch}, commit {commit}, torch {torch}.
+Made by recipe `{recipe}`, epoch {epoch}, commit {commit}, torch {torch}; first weights: {first_weights}.
 
 ## Known weaknesses
 - Faces smaller than 12 pixels, seen from behind half a head or upside down are not measured.
@@ -78,8 +78,13 @@ def write_detector_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, c
         epoch=record["epoch"],
         commit=record["commit"],
         torch=record["torch"],
+        first_weights=_first_weights(record.get("first_weights")),
     )
     (folder / CARD_FILE).write_text(text)
+
+
+def _first_weights(checkpoint_sha256: str | None) -> str:
+    return "drawn at random" if checkpoint_sha256 is None else f"the checkpoint of SHA-256 {checkpoint_sha256[:16]}"
 
 
 def _clips(report: Report, longer_px: int) -> str:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from engines.decoding import reader_of
 from engines.decoding.base import Candidates
 from engines.preprocess import to_batch
+from engines.spec import sha256_of
 from train.checkpoint import load_weights, read_checkpoint
 from train.detector.corpus import Corpus, Origin
 from train.detector.find import MOST
@@ -160,9 +161,12 @@ def start_or_resume(
     torch.manual_seed(recipe.seed)
     channels = COLORS[recipe.color]
     network = FaceNet(channels)
+    began_with = None
     if start_from is not None and not last.exists():
         load_weights(network, read_checkpoint(start_from))
+        began_with = sha256_of(start_from)
     run = start(network.to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
+    run.first_weights = began_with
     run.resume(last)
     return run
 

@@ -8,7 +8,7 @@ of Dwibedi et al., "Cut, Paste and Learn", arXiv 1708.01642), on backgrounds wit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -39,6 +39,7 @@ class MosaicSettings:
     most: int = 24  # photos in one picture
     rotate_deg: float = 20.0
     empty: float = 0.08  # share of pictures without any photo
+    close_up: float = 0.0  # share of pictures that one face fills by half or more
     hidden: float = 0.2  # share of a face that another photo may hide
     cluttered: float = 0.0  # share of backgrounds with lettering, shapes and cloth on them
     cut_out: float = 0.5  # share of photos pasted as a head alone
@@ -92,13 +93,22 @@ def compose(material: Material, settings: MosaicSettings, random: np.random.Gene
     if random.random() < settings.cluttered:
         clutter(canvas, random)
     if random.random() >= settings.empty:
-        largest = _log_uniform(random, MIDDLING_PX, settings.largest_px)
-        smallest = max(settings.smallest_px, largest / 6)
-        room = 1.5 * (settings.size_px / largest) ** 2
-        for _ in range(int(np.clip(random.uniform(0.3, 1.0) * room, 1, settings.most))):
-            _paste(canvas, found, material, settings, _log_uniform(random, smallest, largest), random)
+        for height_px in _heights(settings, random):
+            _paste(canvas, found, material, settings, height_px, random)
     ignored = np.clip(_stack(found.ignored, 4), 0, settings.size_px)
     return Sample(canvas, _stack(found.boxes, 4), _stack(found.landmarks, 5, 2), ignored)
+
+
+def _heights(settings: MosaicSettings, random: np.random.Generator) -> Iterator[float]:
+    """How high the faces of one picture are to be: one that fills it, or many of sizes that go together."""
+    if random.random() < settings.close_up:
+        yield random.uniform(settings.largest_px / 2, settings.largest_px)
+        return
+    largest = _log_uniform(random, MIDDLING_PX, settings.largest_px)
+    smallest = max(settings.smallest_px, largest / 6)
+    room = 1.5 * (settings.size_px / largest) ** 2
+    for _ in range(int(np.clip(random.uniform(0.3, 1.0) * room, 1, settings.most))):
+        yield _log_uniform(random, smallest, largest)
 
 
 def degraded(sample: Sample, random: np.random.Generator) -> Sample:

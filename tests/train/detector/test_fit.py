@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from rich.console import Console  # noqa: E402 - after the skip
 
+from engines.spec import sha256_of  # noqa: E402
 from tests.train.detector.synthetic import corpus  # noqa: E402
 from tests.train.detector.tiny import TINY  # noqa: E402
 from train.checkpoint import read_checkpoint  # noqa: E402
@@ -71,6 +72,16 @@ def test_a_run_may_start_from_another_ones_weights(
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, weights[f"model.{name}"]), name
     assert run.epoch == 0
+    assert run.first_weights == sha256_of(first)
+
+
+def test_what_a_run_began_with_is_kept(tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.detector.fit.HELD_OUT_PICTURES", 8)
+    first = fit(TINY, corpus(), tmp_path / "first", console, stop_after=1)
+    fit(TINY, corpus(), tmp_path / "second", console, stop_after=1, start_from=first)
+    best = fit(TINY, corpus(), tmp_path / "second", console, stop_after=1)
+    assert read_checkpoint(first).record["first_weights"] is None
+    assert read_checkpoint(best).record["first_weights"] == sha256_of(first)
 
 
 def test_pictures_that_are_held_out_are_not_trained_on() -> None:

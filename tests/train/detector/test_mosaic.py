@@ -39,6 +39,16 @@ def between(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([(points[one] + points[other]) / 2 for one, other in pairs])
 
 
+def test_one_face_fills_a_close_up() -> None:
+    heights = []
+    for sample in samples(replace(PLAIN, most=12, close_up=1.0, rotate_deg=0.0)):
+        assert len(sample.boxes) + len(sample.ignored) <= 1
+        heights += [box[3] - box[1] for box in sample.boxes]
+    assert len(heights) > len(SEEDS) / 2
+    assert min(heights) > 0.7 * PLAIN.largest_px / 2  # an edge may have cut a quarter off
+    assert max(heights) > 0.9 * PLAIN.largest_px
+
+
 @pytest.mark.parametrize("color", ["luma", "bgr"])
 def test_landmarks_lie_on_the_face_that_was_pasted(color: str) -> None:
     looked_at, tilts = 0, []
