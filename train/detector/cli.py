@@ -49,7 +49,9 @@ def corpus(
         from train.detector.photos import load_photos
 
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_name(out.name + ".part").touch()  # what cannot be written is better known before than after
+        probe = out.with_name(out.name + ".part")  # what cannot be written is better known before than after
+        probe.touch()
+        probe.unlink()
         photos, empty = load_photos(), read_backgrounds(backgrounds or [])
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
