@@ -82,7 +82,7 @@ class TrackEnded(Event):
     type: Literal["track.ended"] = "track.ended"
     track_id: int = Field(ge=1)
     reason: EndReason
-    duration_s: Seconds = Field(description="From the first to the last frame that showed the face")
+    duration_s: Seconds = Field(description="From the frame of track.started to the last frame that showed the face")
     shares: dict[str, Rounded] = Field(description="Share of its time per steady emotion, `uncertain` included")
     dominant: str = Field(description="The emotion with the largest share; `uncertain` only if nothing else was seen")
     frames_seen: int = Field(ge=0)
