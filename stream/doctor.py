@@ -16,7 +16,12 @@ from stream.config import Config
 from stream.errors import StreamError
 
 PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python", "pydantic", "redis")
-OPTIONAL = {"torch": "train", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx", "openvino": "openvino"}
+OPTIONAL = {  # package -> how it is installed
+    "torch": "pip install 'emostream[train]'",
+    "tensorrt": "pip install --extra-index-url https://pypi.nvidia.com tensorrt",  # PyPI lacks its libraries
+    "tensorrt-rtx": "pip install 'emostream[tensorrt-rtx]'",
+    "openvino": "pip install 'emostream[openvino]'",
+}
 OLDEST_PYTHON = (3, 11)
 
 
@@ -77,10 +82,9 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "missing", "not installed", "pip install emostream")
         else:
             yield Finding(name, "ok", version)
-    for name, extra in OPTIONAL.items():
+    for name, install in OPTIONAL.items():
         version = _version(name)
-        mend = None if version else f"pip install 'emostream[{extra}]'"
-        yield Finding(name, "ok" if version else "optional", version or "not installed", mend)
+        yield Finding(name, "ok" if version else "optional", version or "not installed", None if version else install)
 
 
 def _version(package: str) -> str | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cli.conftest import Run, World
+from stream.doctor import OPTIONAL
 from tests.redis_server import RedisServer
+
+PROJECT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.redis
 
@@ -40,3 +45,9 @@ def test_the_table_shows_it_to_people(emostream: Run, world: World, server: Redi
     ended = emostream("doctor", "--config", world.config, "--redis", server.url)
     assert ended.code == 0
     assert "face model" in ended.out
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {match[1] for command in OPTIONAL.values() if (match := re.search(r"emostream\[([a-z-]+)\]", command))}
+    assert {"train"} <= named <= set(extras)
