@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import Run, World
 from stream.doctor import OPTIONAL
+from tests.cli.conftest import Run, World
 from tests.redis_server import RedisServer
 
 PROJECT = Path(__file__).parents[2]
