@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +55,9 @@ class Run:
     epoch: int = 0  # finished ones
     best: float = 0.0  # of `average`, on what is chosen on; higher is better
     first_weights: str | None = None  # SHA-256 of the checkpoint that the run began with, if not at random
+    commit: str | None = field(
+        default_factory=lambda: commit()
+    )  # of the code that is running: asked once, at its start
 
     def keep(self, folder: Path, result: float, metric: str) -> None:
         """An epoch is over with this result: write `last`, and `best` when it is the best so far."""
@@ -135,7 +138,7 @@ class Run:
             "epoch": self.epoch,
             "first_weights": self.first_weights,
             "data_sha256": self.data_sha256,
-            "commit": commit(),
+            "commit": self.commit,
             "torch": torch.__version__,
             "metrics": {metric: self.best},
         }
@@ -165,11 +168,11 @@ def _optimizer(model: nn.Module, recipe: Schedule) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, foreach=True)
 
 
-def commit() -> str | None:
+def _commit() -> str | None:
     """The repository's commit, with `+changes` when code that trains differs from it; None outside a repository."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--", "train", "engines")
+        changed = _git("status", "--porcelain", "--", "train", "engines", ":!engines/models")
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}+changes" if changed else head

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]  # (H, W) luma or (H, W, 3) BGR
-REACH = np.float32([-1.4, -0.6, 1.4, 1.6])  # how far a figure may go beyond a face's box, in its width and height
+REACH = np.float32([-1.4, -0.6, 1.4, 2.1])  # how far a figure may go beyond a face's box, in its width and height
 
 
 def reach(box: NDArray[np.float32]) -> NDArray[np.float32]:

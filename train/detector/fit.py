@@ -26,7 +26,7 @@ from train.detector.network import OUTPUTS, Exported, FaceNet
 from train.detector.recipe import COLORS, DetectorRecipe
 from train.detector.scoring import Tally
 from train.detector.spec import draft_spec
-from train.errors import DataMissing, DeviceMissing
+from train.errors import CheckpointInvalid, DataMissing, DeviceMissing
 from train.run import BEST, LAST, Run, start
 
 HELD_OUT_PICTURES = 160
@@ -157,17 +157,24 @@ def tally(model: nn.Module, samples: list[Sample], recipe: DetectorRecipe, devic
 def start_or_resume(
     recipe: DetectorRecipe, corpus: Corpus, last: Path, device: str = "cpu", start_from: Path | None = None
 ) -> Run:
-    """A fresh run, or the one that `last` holds. Raises CheckpointInvalid when that is another recipe's or data's."""
+    """A fresh run, or the one that `last` holds.
+
+    Raises CheckpointInvalid when that is another recipe's or data's, or began with other weights than `start_from`.
+    """
     torch.manual_seed(recipe.seed)
     channels = COLORS[recipe.color]
     network = FaceNet(channels)
-    began_with = None
-    if start_from is not None and not last.exists():
+    if start_from is not None:
         load_weights(network, read_checkpoint(start_from))
-        began_with = sha256_of(start_from)
+    began_with = None if start_from is None else sha256_of(start_from)
     run = start(network.to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
     run.first_weights = began_with
     run.resume(last)
+    if began_with not in (None, run.first_weights):
+        raise CheckpointInvalid(
+            f"the run in this folder did not begin with {start_from}; leave --start out to go on with it, or choose "
+            "another --out"
+        )
     return run
 
 

@@ -26,6 +26,7 @@ MIDDLING_PX = 24.0  # height that the largest face of a picture has at least
 REDUCTIONS = (1, 2, 4, 8)  # of its sides, that a JPEG decoder gives for less than the whole picture
 SHARPEST = 0.85  # a reduced picture shrinks by this much more, so that the warp still sharpens nothing
 LEAST_CONTRAST = 6.0  # grey levels, standard deviation
+KEPT_INSIDE = np.array([0.75, 1.0]) * (0.5 - 0.125)  # of a face's height: half its sides, less what an edge may cut off
 MIRRORED = (1, 0, 2, 4, 3)  # the landmarks' order after a flip
 
 
@@ -40,7 +41,7 @@ class MosaicSettings:
     rotate_deg: float = 20.0
     empty: float = 0.08  # share of pictures without any photo
     close_up: float = 0.0  # share of pictures that one face fills by half or more
-    hidden: float = 0.2  # share of a face that another photo may hide
+    hidden: float = 0.2  # share of a face that one other photo may hide
     cluttered: float = 0.0  # share of backgrounds with lettering, shapes and cloth on them
     cut_out: float = 0.5  # share of photos pasted as a head alone
     figures: float = 0.0  # share of those that get hair, neck and shoulders
@@ -206,9 +207,10 @@ def _paste(
 
 
 def _target(height_px: float, size_px: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Where a face's middle comes: anywhere, as long as three quarters of it are in the picture either way."""
+    """Where a face's middle comes: anywhere, with an eighth of its width and of its height outside at most."""
     half = size_px / 2
-    return half + random.uniform(-1.0, 1.0, 2) * max(half - height_px / 4, 0.0)
+    inner = np.maximum(half - KEPT_INSIDE * height_px, 0.0)
+    return half + random.uniform(-1.0, 1.0, 2) * inner
 
 
 def _placing(

@@ -76,10 +76,12 @@ def _blur(image: Pixels, random: np.random.Generator) -> Pixels:
     if kind < 0.12:
         return cv2.GaussianBlur(image, (0, 0), float(random.uniform(0.4, 1.5))).astype(np.uint8, copy=False)
     if kind < 0.2:  # motion, along one line
-        length = int(random.integers(3, 8))
+        length = int(random.choice([3, 5, 7]))
+        end = int(random.integers(0, length))
         kernel = np.zeros((length, length), np.float32)
-        cv2.line(kernel, (0, int(random.integers(0, length))), (length - 1, int(random.integers(0, length))), (1.0,))
+        cv2.line(kernel, (0, end), (length - 1, length - 1 - end), (1.0,))
         kernel = kernel if random.random() < 0.5 else kernel.T
+        kernel = kernel + kernel[::-1, ::-1]  # the same about its middle, so that the face stays where it is
         return cv2.filter2D(image, -1, kernel / kernel.sum()).astype(np.uint8, copy=False)
     return image
 

@@ -137,7 +137,8 @@ def test_faces_hide_each_other_no_more_than_they_may() -> None:
 
 
 def test_a_face_that_is_mostly_cut_off_is_neither_taught_nor_held_against_anyone() -> None:
-    ignored = np.concatenate([sample.ignored for sample in samples(replace(PLAIN, rotate_deg=0.0, kept_visible=0.9))])
+    settings = replace(PLAIN, rotate_deg=0.0, kept_visible=0.95, close_up=1.0)
+    ignored = np.concatenate([sample.ignored for sample in samples(settings)])
     assert len(ignored) > 3
     assert ignored.min() >= 0
     assert ignored.max() <= 192

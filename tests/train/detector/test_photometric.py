@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from train.detector.parity import COUNT, SIDE_PX, parity_pictures
-from train.detector.photometric import degrade, relight, texture
+from train.detector.photometric import _blur, degrade, relight, texture
 
 Change = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 SHAPES = [(40, 56), (40, 56, 3)]
@@ -46,8 +46,21 @@ def test_the_same_state_gives_the_same_change(change: Change, shape: tuple[int, 
         np.testing.assert_array_equal(first, again)
 
 
+def test_no_blur_moves_anything() -> None:
+    dot = np.zeros((41, 41), np.uint8)
+    dot[20, 20] = 255
+    rows, columns = np.mgrid[:41, :41]
+    blurred = 0
+    for seed in range(400):
+        light = _blur(dot, np.random.default_rng(seed)).astype(np.float64)
+        blurred += light[20, 20] < 255
+        centre = (rows * light).sum() / light.sum(), (columns * light).sum() / light.sum()
+        assert centre == pytest.approx((20, 20), abs=0.05)
+    assert blurred > 40
+
+
 def test_what_is_left_is_of_the_same_place_and_order() -> None:
-    """No change moves the picture: what was to the right of something is still brighter."""
+    """What was to the right of something is still brighter."""
     image = picture(40, 56)
     for seed in range(60):
         columns = degrade(image, np.random.default_rng(seed)).mean(axis=0)
