@@ -55,9 +55,7 @@ class Run:
     epoch: int = 0  # finished ones
     best: float = 0.0  # of `average`, on what is chosen on; higher is better
     first_weights: str | None = None  # SHA-256 of the checkpoint that the run began with, if not at random
-    commit: str | None = field(
-        default_factory=lambda: commit()
-    )  # of the code that is running: asked once, at its start
+    commit: str | None = field(default_factory=lambda: running_commit())  # of the code: asked once, at the start
 
     def keep(self, folder: Path, result: float, metric: str) -> None:
         """An epoch is over with this result: write `last`, and `best` when it is the best so far."""
@@ -168,7 +166,7 @@ def _optimizer(model: nn.Module, recipe: Schedule) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, foreach=True)
 
 
-def _commit() -> str | None:
+def running_commit() -> str | None:
     """The repository's commit, with `+changes` when code that trains differs from it; None outside a repository."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
