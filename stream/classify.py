@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Engine
+from engines.errors import ModelInvalid
 from engines.preprocess import Pixels, align, expand_range, to_batch
 from stream.config import EmotionConfig
 from stream.quality import quality
@@ -27,9 +28,17 @@ class _Crop:
 
 
 class Classifier:
-    """Made, used and closed by the analysis thread, which owns the engine in it."""
+    """Made, used and closed by the analysis thread, which owns the engine in it.
+
+    Raises ModelInvalid when the model reads no emotions.
+    """
 
     def __init__(self, config: EmotionConfig, engine: Engine) -> None:
+        if engine.spec.task != "emotion":
+            raise ModelInvalid(
+                f"{engine.spec.name}: expected an emotion network, got task {engine.spec.task}; name an emotion model "
+                "as emotion.model"
+            )
         self._min_face_px = config.min_face_px
         self._engine = engine
         self.labels = engine.spec.labels

@@ -248,7 +248,7 @@ def _work(config: settings.Config, as_json: bool) -> None:
         if as_json:
             answer(ended.as_json())
         seconds = _hold_s(config)
-        if private_url is not None and seconds > 0 and ended.exit_code == EXIT_DONE:
+        if private_url is not None and seconds > 0 and ended.exit_code == EXIT_DONE and ended.signal is None:
             until = "Ctrl-C" if math.isinf(seconds) else f"{seconds:g} s are over"
             watch = f"emostream watch --from start --redis {private_url}"
             say(f"every camera has ended; Redis stays until {until}: {watch}")
@@ -261,7 +261,9 @@ def _hold_s(config: settings.Config) -> float:
     """How long a private Redis stays for whoever still wants to read: as asked for, else for a person at a terminal."""
     if config.run.hold_s is not None:
         return config.run.hold_s
-    return math.inf if sys.stdin.isatty() and sys.stdout.isatty() else 0.0
+    # a stream is None where the program was started with it closed
+    there = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    return math.inf if there else 0.0
 
 
 def _overrides(redis: str | None, out: Path | None, hold: float | None) -> dict[str, Any]:
@@ -294,20 +296,32 @@ def _hide_password(address: str) -> None:
     from stream.proctitle import wipe
 
     wipe(address)
-    say("a password on the command line can be seen by others; write ${VARIABLE} in its place and export it")
+    say(
+        "a password on the command line can be seen by others; write '${VARIABLE}' in its place, in single quotes so "
+        "that the shell leaves it alone, and export the variable"
+    )
 
 
 def _log_to_stderr(debug: bool) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_Scrubbed("%(levelname)s %(message)s"))
+    handler.setFormatter(LogFormat(debug))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
 
 
-class _Scrubbed(logging.Formatter):
-    """Takes credentials out of messages and out of the tracebacks below them."""
+class LogFormat(logging.Formatter):
+    """Takes credentials out of messages and out of the tracebacks below them, which only --debug shows."""
+
+    def __init__(self, debug: bool) -> None:
+        super().__init__("%(levelname)s %(message)s")
+        self._debug = debug
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
+
+    def formatException(self, ei: Any) -> str:
+        if self._debug:
+            return super().formatException(ei)
+        return f"{ei[0].__name__}: {ei[1]}; --debug shows where"
 
 
 def say(text: str) -> None:

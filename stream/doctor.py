@@ -61,6 +61,10 @@ def _guard(what: str, check: Callable[[], Finding]) -> Finding:
         return check()
     except (StreamError, EngineError) as error:
         return Finding(what, "missing", str(error), "see the sentence")
+    except ImportError as error:
+        return Finding(
+            what, "missing", f"cannot be tried without {error.name or error}", "install what is missing above"
+        )
 
 
 def _python() -> Finding:
@@ -103,8 +107,10 @@ def _opencv() -> Finding:
 
 
 def _decoders() -> Finding:
-    import av
-
+    try:
+        import av
+    except ImportError as error:
+        return Finding("video decoders", "missing", str(error), "pip install --force-reinstall av")
     wanted = ("h264", "hevc", "mjpeg", "av1")
     have = [name for name in wanted if name in av.codecs_available]
     missing = [name for name in wanted if name not in have]
@@ -115,16 +121,22 @@ def _decoders() -> Finding:
 
 
 def _model(task: str, name: str, config: Config) -> Finding:
-    """Found, its weights what the spec says, and one inference done."""
+    """Found, its weights what the spec says, fit for its task, and one inference done."""
     import numpy as np
 
     from engines.load import load_engine
     from engines.store import find_model
+    from stream.classify import Classifier
+    from stream.detectors import make_detector
 
     model = find_model(name, download=False)
     engine = load_engine(model, config.engine.backend, config.engine.threads)
     shape = [size or 2 * model.spec.stride for size in model.spec.input_shape]  # a free side may have any multiple
     try:
+        if task == "face":
+            make_detector(config.detector, engine)
+        else:
+            Classifier(config.emotion, engine)
         engine.infer(np.zeros((1, *shape), np.float32))
         return Finding(f"{task} model", "ok", f"{model.spec.name} from {model.onnx_path.parent}: {engine.fingerprint}")
     finally:

@@ -10,7 +10,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from stream.records import ClockSource, EndReason, Moment
 
@@ -18,6 +18,13 @@ SCHEMA: Final = "emostream.event/1"
 UNCERTAIN = "uncertain"
 CAMERA_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
+
+def _printable(text: Any) -> Any:
+    """A file's name may hold bytes that are no UTF-8: Python keeps them as surrogates, which JSON cannot hold."""
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+
+
+Printable = Annotated[str, BeforeValidator(_printable)]
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 4), return_type=float, when_used="json")]
 Seconds = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float, when_used="json")]
 Box = tuple[Rounded, Rounded, Rounded, Rounded]  # x1 y1 x2 y2 as fractions of the frame's width and height
@@ -94,7 +101,7 @@ class CameraStatus(Event):
 
     type: Literal["camera.status"] = "camera.status"
     status: Literal["connecting", "live", "stalled", "offline", "ended", "failed"]
-    reason: str | None = None
+    reason: Printable | None = None
     retry_in_s: float | None = None
     width_px: int | None = None
     height_px: int | None = None

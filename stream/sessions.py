@@ -48,6 +48,8 @@ def recording_session(path: Path | None, decisive: Iterable[str], stopped: Calla
 
 def _content_digest(path: Path, stopped: Callable[[], bool]) -> bytes | None:
     """SHA-256 of a whole file; None when stopped before its end. Raises OSError, ValueError."""
+    if not path.is_file():  # a pipe would block, and a device may have no end
+        raise OSError("not a regular file")
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -25,7 +25,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def scrub(text: str) -> str:
-    """`text` with the user part and every query value of each URL in it replaced by ***."""
+    """`text` with the user part and every query value of each URL in it replaced by ***, and fit for any terminal."""
+    text = text.encode(errors="replace").decode()  # a file's name may hold bytes that are no UTF-8
     return _RUN.sub(lambda run: _hidden(run[0]), text) if ":/" in text else text
 
 

@@ -97,7 +97,7 @@ def table(board: Board) -> Table:
         for number, (face, emotion, bar, before) in enumerate(lines):
             first = number == 0
             drawn.add_row(
-                camera_id if first else "", state if first else "", _time(row.media_time_s) if first else "",
+                camera_id if first else "", Text(state if first else ""), _time(row.media_time_s) if first else "",
                 face, emotion, bar, before,
                 end_section=number == len(lines) - 1,
             )  # fmt: skip

@@ -136,6 +136,12 @@ class TestRounding:
     def test_python_keeps_what_was_measured(self) -> None:
         assert TrackStarted(**(MOMENT | {"media_time_s": 1 / 3}), track_id=1, box=BOX).media_time_s == 1 / 3
 
+    def test_a_reason_that_no_json_can_hold_is_told_all_the_same(self) -> None:
+        status = CameraStatus(**MOMENT, status="failed", reason="bad\udcff.mp4: no such file")
+        told = events.parse(status.to_json())
+        assert isinstance(told, CameraStatus)
+        assert told.reason == "bad?.mp4: no such file"
+
 
 class TestConsumersIgnoreWhatTheyDoNotKnow:
     def test_a_field(self) -> None:

@@ -47,6 +47,11 @@ def test_a_face_and_its_moods() -> None:
         assert word in row
 
 
+def test_a_reason_is_shown_as_it_is() -> None:
+    reason = "[fe80::1]:554 [/x] refused"
+    assert reason in drawn(board(CameraStatus(**moment("lobby"), status="offline", reason=reason)))
+
+
 def test_a_face_that_left_is_counted_not_shown() -> None:
     text = drawn(
         board(

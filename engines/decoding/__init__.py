@@ -27,6 +27,11 @@ def reader_of(spec: ModelSpec, most: int, score_threshold: float | None = None) 
             f"{spec.name}: expected a face detector with decoding {' or '.join(DECODINGS)}, got "
             f"task {spec.task} with decoding {spec.decoding}; name a face model as detector.model"
         )
+    if any(spec.input_shape[1:]):
+        raise ModelInvalid(
+            f"{spec.name}: a face detector must take pictures of any height and width (0 in input_shape), got "
+            f"{spec.input_shape}; export it with free sides"
+        )
     missing = [name for name in decoding.outputs if name not in spec.outputs]
     if missing:
         raise ModelInvalid(f"{spec.name}: decoding {spec.decoding} also reads the outputs {', '.join(missing)}")

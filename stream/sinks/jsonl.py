@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import io
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from stream.sinks.base import Accepted, HighWater
 class JsonlSink:
     """Begins the file anew at the first `open`; later ones (after trouble) go on where the last whole line ended.
 
+    What holds something else than JSON Lines is never overwritten: `--out` before a video is a slip, not a wish.
     A batch is one write of whole lines on an unbuffered file, and the file is locked, so that no line of another
     process ever stands inside one of ours.
     """
@@ -47,12 +49,21 @@ class JsonlSink:
         self._file = file
 
     def _begin(self, file: io.FileIO) -> None:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return  # a pipe, a terminal or /dev/null is written as it is
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with self._path.open("rb") as old:
+                foreign = old.read(1) not in (b"", b"{")
         except BlockingIOError:
             raise SinkRefused(f"{self.name}: another process is writing this file; give another path") from None
-        if file.seekable():  # a pipe or a terminal is written as it is
-            file.truncate(0)
+        except OSError as error:
+            raise SinkRefused(f"{self.name}: the file cannot be used ({error.strerror}); give another path") from None
+        if foreign:
+            raise SinkRefused(
+                f"{self.name}: this file holds no events and would be lost; remove it, or give another path"
+            )
+        file.truncate(0)
 
     def send(self, batch: Sequence[Accepted]) -> None:
         if self._file is None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stream import cli
 from tests import clips
 from tests.cli.conftest import Run, World, events_of, moods, process
 from tests.redis_server import RedisServer
@@ -33,12 +37,19 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty": (lambda folder: written(folder / "empty.mp4", b""), "empty"),
     "not a video": (lambda folder: written(folder / "text.mp4", b"hello\n" * 1000), "no video that FFmpeg can read"),
     "sound only": (lambda folder: clips.make_sound(folder / "sound.mp4"), "no video stream"),
+    "a pipe": (lambda folder: pipe(folder / "pipe.mp4"), "not a regular file"),
+    "no UTF-8": (lambda folder: folder / "m\udcff.mp4", "no such file"),
     "cut off": (lambda folder: clips.truncated(clips.make_clip(folder / "w.mp4"), folder / "cut.mp4"), "cut off"),
 }
 
 
 def written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
+    return path
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
     return path
 
 
@@ -128,6 +139,45 @@ def test_a_broken_model_is_refused(emostream: Run, world: World, tmp_path: Path)
     assert ended.code == 4
     assert "64" in ended.sentence
     assert_one_sentence(ended.sentence)
+
+
+@pytest.mark.parametrize(("task", "number"), [("detector", 1), ("emotion", 0)])
+def test_a_model_for_another_task_is_refused(
+    task: str, number: int, emostream: Run, world: World, tmp_path: Path
+) -> None:
+    swapped = configured(world, tmp_path / "swapped.yaml", **{task: {"model": str(world.models[number])}})
+    for arguments, code in ((("run", world.short, "--hold", "0"), 4), (("doctor",), 1)):
+        ended = emostream(*arguments, "--config", swapped)
+        assert ended.code == code
+        assert f"{task}.model" in re.sub(r"[^a-z.]+", "", ended.err + ended.out)
+
+
+def test_a_video_is_not_taken_for_an_output(emostream: Run, world: World, server: RedisServer) -> None:
+    before = world.short.read_bytes()
+    ended = emostream("run", world.short, "--config", world.config, "--redis", server.url, "--out", world.short)
+    assert ended.code == 2
+    assert "holds no events" in ended.sentence
+    assert world.short.read_bytes() == before
+
+
+def test_a_closed_stdin_disturbs_nothing(
+    emostream: Run, world: World, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert emostream("run", world.short, "--config", world.config, "--redis", server.url).code == 0
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_is_for_debug_alone(debug: bool) -> None:
+    try:
+        raise ValueError("rtsp://user:secret@host/ broke")
+    except ValueError as error:
+        told = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("stream", logging.ERROR, __file__, 1, "camera %s is quarantined", ("a",), told)
+    text = cli.LogFormat(debug).format(record)
+    assert ("Traceback" in text) is debug
+    assert "ValueError" in text
+    assert "secret" not in text
 
 
 def test_redis_out_of_reach(emostream: Run, world: World) -> None:

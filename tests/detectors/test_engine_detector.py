@@ -135,6 +135,11 @@ def test_a_model_that_is_no_detector_is_refused() -> None:
         make_detector(DetectorConfig(), FakeEngine(emotion_spec()))
 
 
+def test_a_detector_of_one_size_is_refused() -> None:
+    with pytest.raises(ModelInvalid, match=r"any height and width"):
+        make_detector(DetectorConfig(), FakeEngine(face_spec(input_shape=(3, 640, 640))))
+
+
 def test_a_detector_without_its_outputs_is_refused() -> None:
     with pytest.raises(ModelInvalid, match=r"also reads the outputs cls_16, cls_32"):
         make_detector(DetectorConfig(), FakeEngine(face_spec(outputs=("cls_8",))))

@@ -55,10 +55,24 @@ def test_every_line_is_there_before_the_sink_is_closed(sink: JsonlSink, path: Pa
 
 
 def test_a_new_run_begins_a_new_file(sink: JsonlSink, path: Path) -> None:
-    path.write_text("from before\n")
+    path.write_text('{"from": "before"}\n')
     sink.open()
     sink.send(accepted(samples(1)))
     assert len(read(path)) == 1
+
+
+def test_a_video_is_not_overwritten(sink: JsonlSink, path: Path) -> None:
+    path.write_bytes(b"\x00\x00\x00\x20ftypisom")
+    with pytest.raises(SinkRefused, match="holds no events"):
+        sink.open()
+    assert path.read_bytes() == b"\x00\x00\x00\x20ftypisom"
+
+
+def test_a_device_is_written_as_it_is() -> None:
+    sink = JsonlSink(Path("/dev/null"))
+    sink.open()
+    sink.send(accepted(samples(2)))
+    sink.close()
 
 
 @pytest.mark.parametrize("place", ["no/such/folder/events.jsonl", "."])
