@@ -77,6 +77,27 @@ def test_dropping_ends_at_the_next_key_frame_after_the_lag() -> None:
     assert found[15] is Effort.KEY_FRAMES  # packet 25 is the key frame
 
 
+@pytest.mark.parametrize("later_s", [0.2, 0.7, 3.0])
+def test_a_camera_that_is_later_for_good_is_soon_decoded_whole(later_s: float) -> None:
+    """It paused with its clock standing still, or the network became slower: no dropping of ours can mend that."""
+    found = efforts([0.0] * FPS + [later_s for _ in seconds(40)])
+    assert set(found[30 * FPS :]) == {Effort.ALL}
+    assert found.count(Effort.NONE) <= 4 * FPS
+
+
+def test_a_small_lag_that_a_mild_step_does_not_end_is_looked_into() -> None:
+    """Late by more, which was answered; then late by less for good, which is neither calm nor worth a step."""
+    found = efforts([0.0] * FPS + [0.7] * FPS * 2 + [0.3 for _ in seconds(50)])
+    assert found[-1] is Effort.ALL
+
+
+def test_dropping_goes_on_while_it_helps() -> None:
+    """A backlog that takes longer to throw away than the watch's patience is ours until it is gone."""
+    found = efforts([0.0] * 5 + [max(0.0, 30.0 - 0.2 * number) for number in range(200)])
+    assert set(found[5:150]) == {Effort.NONE}
+    assert found[-1] is Effort.KEY_FRAMES
+
+
 def test_it_is_forgiven_one_step_at_a_time() -> None:
     watch = LagWatch(MAX_LAG_S)
     efforts([0.0] * 5 + [3.0] * 20, watch)
