@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 MIN_STEP_S = 1e-4  # two frames never share a media time
 DEFAULT_INTERVAL_S = 0.04  # assumed between frames until two timestamps, or `expect`, have shown better
-RESTART_BACK_S = 0.5  # a step back to the stream's beginning is a restart from here on; less is a decoder's reordering
+RESTART_BACK_S = 0.5  # a step back is a restart from here on; less is a decoder's reordering
 EARLY_S = 0.005  # timestamps are rounded (Matroska to 1 ms, GIF to 10 ms): this early still counts as on time
 
 
@@ -40,7 +40,6 @@ class Timeline:
         self._index = -1
         self._now_s: float | None = None  # media time of the last frame
         self._offset_s: float | None = None  # media time = PTS + offset; None until this connection's first PTS
-        self._begin_s = -math.inf  # this connection's first PTS
         self._interval_s = DEFAULT_INTERVAL_S
         self._arrived_s: float | None = None
         self._slot: int | None = None  # the last slot of the analysis grid that got its frame
@@ -73,13 +72,16 @@ class Timeline:
         """The next frame belongs to a new connection: its PTS mean nothing, arrival tells how much was lost."""
         self._reconnected = self._now_s is not None
 
-    def stamp(self, pts_s: float | None, arrived_s: float) -> Stamp:
-        """Take one decoded frame. `pts_s`: its PTS in seconds or None; `arrived_s`: a monotonic clock."""
+    def stamp(self, pts_s: float | None, arrived_s: float, thinned: bool = False) -> Stamp:
+        """Take one decoded frame. `pts_s`: its PTS in seconds or None; `arrived_s`: a monotonic clock.
+
+        `thinned` says that frames before it were left out on purpose: a jump over them is none of the stream's.
+        """
         self._index += 1
         if pts_s is not None and not math.isfinite(pts_s):
             pts_s = None
         previous = self._now_s
-        now = self._place(pts_s, arrived_s)
+        now = self._place(pts_s, arrived_s, thinned)
         if now < self._told_s:  # after a stall the backlog comes with old PTS
             self._tell("stalled", 0.0)
             now = self._anchor(self._told_s + self._interval_s, pts_s)
@@ -98,7 +100,7 @@ class Timeline:
         if stamp.discontinuity is not None:
             self._tell(stamp.discontinuity, stamp.skipped_s)
 
-    def _place(self, pts_s: float | None, arrived_s: float) -> float:
+    def _place(self, pts_s: float | None, arrived_s: float, thinned: bool) -> float:
         """The frame's media time, with the offset moved wherever PTS cannot be believed."""
         last = self._now_s
         if last is None:
@@ -109,27 +111,26 @@ class Timeline:
             self._tell("reconnected", away if away > self._gap_s else 0.0)  # a short loss is no gap
             return self._anchor(last + away, pts_s)
         if pts_s is None:
-            return self._forward(last, last + (self._since(arrived_s) if self._live else self._interval_s))
+            away = self._since(arrived_s) if self._live else self._interval_s
+            return self._forward(last, last + away, thinned)
         if self._offset_s is None:
             return self._anchor(last + self._interval_s, pts_s)
         now = pts_s + self._offset_s
         step = now - last
-        if step < -self._gap_s or (step < -RESTART_BACK_S and pts_s <= self._begin_s + self._interval_s):
+        if step < -RESTART_BACK_S:
             self._tell("pts_restarted", 0.0)
             return self._anchor(last + self._interval_s, pts_s)
-        if MIN_STEP_S < step <= self._gap_s:
+        if MIN_STEP_S < step <= self._gap_s and not thinned:
             self._interval_s = step
-        return self._forward(last, now)
+        return self._forward(last, now, thinned)
 
     def _anchor(self, now: float, pts_s: float | None) -> float:
         """From here on PTS count from `now`; without one, from wherever the next one will be found."""
         self._offset_s = None if pts_s is None else now - pts_s
-        if pts_s is not None:
-            self._begin_s = pts_s
         return now
 
-    def _forward(self, last: float, now: float) -> float:
-        if now - last > self._gap_s:
+    def _forward(self, last: float, now: float, thinned: bool) -> float:
+        if now - last > self._gap_s and not thinned:
             self._tell("pts_jumped", now - last)
         return now
 

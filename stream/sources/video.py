@@ -87,6 +87,7 @@ class Picture:
     frame: av.VideoFrame
     arrived_s: float  # monotonic clock
     arrived_at: datetime  # wall clock, UTC
+    thinned: bool = False  # whether frames just before it were left out, because this camera is late
 
 
 class VideoSource:
@@ -137,7 +138,7 @@ class VideoSource:
         pacer = Pacer(wait, context.monotonic) if self.settings.realtime and not self.live else None
         for picture in self._played() if self._bursts else self._pictures:
             pts_s: float | None = None if self._timeless else picture.frame.time
-            stamp = context.timeline.stamp(pts_s, picture.arrived_s)
+            stamp = context.timeline.stamp(pts_s, picture.arrived_s, picture.thinned)
             if not stamp.chosen:
                 continue
             pixels = self._pixels(picture.frame)
@@ -217,16 +218,19 @@ class VideoSource:
         blind_s = self.settings.read_timeout_s * BLIND_READ_TIMEOUTS if self.live else math.inf
         alive_s = self.context.monotonic()
         first_s: float | None = None
+        thinned = False
         try:
             for packet, arrived_s in self._packets(container, stream):
                 arrived_at, effort = wall(), self._effort(packet, arrived_s)
                 frames = self._frames_of(packet, effort)
                 if frames or effort is not Effort.ALL:
                     alive_s = arrived_s
+                thinned = thinned or effort is not Effort.ALL
                 for frame in frames:
                     first_s = frame.time if first_s is None else first_s
                     self._seen_s = (frame.time or 0.0) - (first_s or 0.0)
-                    yield Picture(frame, arrived_s, arrived_at)
+                    yield Picture(frame, arrived_s, arrived_at, thinned)
+                    thinned = False
                 if arrived_s - alive_s > blind_s:
                     raise self.error(SourceTimeout, f"sent no decodable picture for {blind_s:g} s")
                 if self._stop():

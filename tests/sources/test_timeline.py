@@ -142,6 +142,18 @@ class TestDiscontinuities:
         assert told(found) == [(1, "pts_jumped", 100.0), (2, "pts_restarted", 0.0)]
         assert found[3].media_time_s - found[2].media_time_s == pytest.approx(0.04)
 
+    def test_a_clock_that_is_set_back_is_a_restart(self) -> None:
+        found = stamps([*at_rate(25, 10), *at_rate(25, 1, begin_s=8.5)], hz=5)
+        assert told(found) == [(250, "pts_restarted", 0.0)]
+        chosen = [s.media_time_s for s in found if s.chosen]
+        assert max(b - a for a, b in pairwise(chosen)) < 0.25
+
+    def test_frames_left_out_on_purpose_are_no_jump(self) -> None:
+        timeline = Timeline(None, GAP_S, live=True)
+        found = [timeline.stamp(pts, pts, thinned=pts > 1.0) for pts in (0.0, 0.04, 4.0, 8.0, 8.04)]
+        assert told(found) == []
+        assert media(found) == [0.0, 0.04, 4.0, 8.0, 8.04]
+
     def test_repeated_and_reordered_timestamps_only_nudge(self) -> None:
         found = stamps([0.0, 0.04, 0.04, 0.12, 0.08, 0.16])
         assert told(found) == []
