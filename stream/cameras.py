@@ -63,6 +63,7 @@ class Camera:
         self._last_frame_s: float | None = None  # when the last frame was handed on, while connected; monotonic clock
         # set by `watch`, cleared by the thread: a stall told in the moment of its end is corrected by the next frame
         self._stalled = False
+        self._told_end = False  # the video was over before anybody asked for a stop
         self._given_up: str | None = None  # why nobody wants this camera's frames any more
 
     def run(self) -> None:
@@ -73,7 +74,7 @@ class Camera:
                 pass
             if self._given_up is not None:
                 self._fail(self._given_up)
-            elif self._stop.is_set() and self.failed is None:
+            elif not self._told_end and self.failed is None:
                 self._end("ended", "stopped")
         except Closed:
             log.debug("camera %s: the analysis has gone", self.camera_id)
@@ -123,6 +124,7 @@ class Camera:
         if self._over():
             return False
         self._end("ended", None)
+        self._told_end = True
         return False
 
     def _read(self, source: Source, info: StreamInfo) -> None:

@@ -63,7 +63,8 @@ class Publisher:
     """`open`, `run` and `close` are called once each, in this order, by the publish thread.
 
     `drain_s` is how long sinks may still take after the queue was closed. While the outbox is full, an open queue is
-    left alone. `wait(seconds)` is how to wait without a queue.
+    left alone, unless the end has begun: what is still on its way is little. `wait(seconds)` is how to wait without a
+    queue.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class Publisher:
     def run(self, queue: Events, left_s: Callable[[], float] = lambda: math.inf) -> dict[str, int]:
         """Publish until the queue is closed and everything is delivered, or `drain_s` after that.
 
-        `left_s` is asked once the queue is closed: draining takes no longer than it says, either. Returns what was not
+        `left_s` says how long draining may take, infinite before the end has begun. Returns what was not
         delivered: events per sink, without those sinks that have them all.
         """
         try:
             while True:
-                if self._outbox.full and not queue.closed:
+                if self._outbox.full and not queue.closed and math.isinf(left_s()):
                     self._wait(self._idle_s())
                 elif events := queue.take(self._idle_s()):
                     self._outbox.append(events)

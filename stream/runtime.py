@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 0.25  # how often the supervisor looks at the cameras
 REPORT_S = 1.0  # before the end of a stop publishing gives up, and says what it could not deliver
+CAMERAS_SHARE = 0.5  # of the time that a stop may take: so long cameras have to come back
+CAMERA = "camera-"  # how their threads' names begin
 REPLACED = "analysis_busy"  # why a frame was replaced unread by a newer one
 FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
 
@@ -128,7 +130,7 @@ class Worker:
         self._publish_ready.wait()
         self._analysis_ready.wait()
         if self._failure is None:
-            cameras = [self._thread(f"camera-{name}", camera.run) for name, camera in self._cameras.items()]
+            cameras = [self._thread(f"{CAMERA}{name}", camera.run) for name, camera in self._cameras.items()]
             for thread in cameras:
                 thread.start()
             threads += cameras
@@ -154,10 +156,17 @@ class Worker:
                 camera.watch()
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:
-        """Wait for all by the deadline, in the order of the data: cameras, analysis, publish."""
+        """Wait for all by the deadline, in the order of the data: cameras, analysis, publish.
+
+        A camera that does not come back in its share of the time (a hanging name server, a dead network disk) counts
+        as finished, so that what the others have told still reaches the sinks.
+        """
         deadline = self._deadline or Deadline(self._config.run.drain_s)
+        cameras = Deadline(deadline.left_s() * CAMERAS_SHARE)
         for thread in reversed(threads):
-            thread.join(deadline.left_s())
+            thread.join(cameras.left_s() if thread.name.startswith(CAMERA) else deadline.left_s())
+            if thread.name.startswith(CAMERA):
+                self._inputs.finish(thread.name.removeprefix(CAMERA))
         self._outcome.abandoned = tuple(thread.name for thread in threads if thread.is_alive())
 
     def _begin_stop(self) -> None:

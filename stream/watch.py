@@ -46,7 +46,6 @@ class CameraRow:
     media_time_s: float = 0.0
     tracks: dict[int, TrackRow] = field(default_factory=dict)  # the living ones
     ended: int = 0  # tracks that are over
-    gaps: int = 0
 
 
 class Board:
@@ -72,8 +71,6 @@ class Board:
                 self._feeling(row, event)
             case TrackEnded():
                 row.ended += row.tracks.pop(event.track_id, None) is not None
-            case Gap():
-                row.gaps += 1
 
     @staticmethod
     def _feeling(row: CameraRow, event: EmotionChanged | EmotionSample) -> None:

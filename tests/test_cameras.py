@@ -123,6 +123,12 @@ def test_a_file_is_read_once_and_ends() -> None:
     assert [source.closed for source in bench.sources] == [1]
 
 
+def test_a_stop_in_the_moment_of_the_end_tells_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench([no_op], live=False)
+    monkeypatch.setattr(bench.stop, "is_set", lambda: bench.camera._told_end)
+    assert told(bench.run()) == ["connecting", "live", "Frame", "ended"]
+
+
 @pytest.mark.parametrize("error", [SourceInvalid("x.mp4 is not a video"), SourceError("x.mp4: no such file")])
 def test_a_file_that_cannot_be_read_fails_with_its_sentence(error: SourceError) -> None:
     bench = Bench([error], live=False)

@@ -150,6 +150,10 @@ class TestConsumersIgnoreWhatTheyDoNotKnow:
     def test_a_type(self) -> None:
         assert events.parse(json.dumps(changed(type="gaze.changed"))) is None
 
+    def test_a_word(self) -> None:
+        ended = json.loads(next(event for event in EVENTS if isinstance(event, TrackEnded)).to_json())
+        assert events.parse(json.dumps({**ended, "reason": "moved_to_another_camera"})) is None
+
     @pytest.mark.parametrize("schema", ["emostream.event/2", "somebody.else/1"])
     def test_a_schema(self, schema: str) -> None:
         assert events.parse(json.dumps(changed(schema=schema))) is None

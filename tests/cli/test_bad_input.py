@@ -286,6 +286,28 @@ def test_a_bad_camera_is_tried_again_and_the_others_run(
     assert any("uncertain -> happy" in line for line in seen)
 
 
+def test_a_camera_that_hangs_holds_up_no_stop(world: World, server: RedisServer, tmp_path: Path) -> None:
+    """It has half of the time; then what the others have told is delivered, and its thread alone is abandoned."""
+    out = tmp_path / "events.jsonl"
+    slow = {"open_timeout_s": 60.0, "read_timeout_s": 60.0}
+    config = configured(world, tmp_path / "slow.yaml", source=slow, run={"drain_s": 3.0})
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and never answers
+        hanging = f"hanging=rtsp://127.0.0.1:{silent.getsockname()[1]}/"
+        options = ("--config", config, "--redis", server.url, "--out", out)
+        with process("run", hanging, world.moody, *options) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if "moody" in line and "ended" in line:
+                    break
+            child.send_signal(signal.SIGTERM)
+            _, err = child.communicate(timeout=20)
+    assert child.returncode == 1
+    assert [line for line in err.splitlines() if "abandoned" in line] == [
+        "the thread camera-hanging did not end in time and was abandoned"
+    ]
+    assert moods(events_of(out), "moody") == ["sad", "happy"]
+
+
 def test_sigterm_drains_and_sigint_says_130(world: World, server: RedisServer, tmp_path: Path) -> None:
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
         out = tmp_path / f"{number}.jsonl"
