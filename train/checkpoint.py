@@ -80,8 +80,13 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        first_line = str(error).splitlines()[0]
-        raise CheckpointInvalid(f"the checkpoint does not fit its own recipe ({first_line}); train again") from None
+        raise CheckpointInvalid(f"the checkpoint is of another network: {what_differs(error)}") from None
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again, with a lower rate")
     return model.eval()
+
+
+def what_differs(error: RuntimeError) -> str:
+    """The first thing that torch has against a state: the first line only says that there is one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[min(1, len(lines) - 1)]

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from engines.base import Batch
 from engines.preprocess import to_batch
-from engines.spec import MODEL_FILE, ModelSpec, Source, sha256_of
-from train.card import write_card
+from engines.spec import MODEL_FILE, SPEC_FILE, ModelSpec, Source, sha256_of
+from train.card import CARD_FILE, write_card
 from train.checkpoint import build_model, read_checkpoint
 from train.data import Fer2013
 from train.errors import ExportRefused
@@ -32,6 +32,7 @@ from train.predict import Logits, onnx_infer, predict_onnx, predict_torch
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec
 
 PARITY_FILE = "parity.npz"
+MODEL_FILES = frozenset([MODEL_FILE, SPEC_FILE, CARD_FILE, PARITY_FILE])
 MAX_DIFFERENCE = 1e-4  # of any probability
 BATCHES = range(1, 33)  # over which an answer must not change by a bit
 
@@ -86,7 +87,12 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> Exported:
 
 @contextmanager
 def model_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write a model into, which takes the place of `folder` when all went well, and else is gone."""
+    """A folder to write a model into, which takes the place of `folder` when all went well, and else is gone.
+
+    Raises ExportRefused before any work where `folder` holds something else than a model: it would be lost.
+    """
+    if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - MODEL_FILES)):
+        raise ExportRefused(f"{folder} holds {others[0]}, which is no part of a model; name an empty or a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as room:
         made, old = Path(room) / "made", Path(room) / "old"

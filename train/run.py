@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from train.checkpoint import MODEL_PREFIX, Checkpoint, read_checkpoint, save_checkpoint
+from train.checkpoint import MODEL_PREFIX, Checkpoint, read_checkpoint, save_checkpoint, what_differs
 from train.data import REPOSITORY
 from train.errors import CheckpointInvalid
 
@@ -85,9 +85,9 @@ class Run:
             self.average.load_state_dict(parts["model"])
             self.model.load_state_dict(parts["training"])
         except RuntimeError as error:
-            first_line = str(error).splitlines()[0]
             raise CheckpointInvalid(
-                f"the run in this folder is of another network ({first_line}); choose another --out, or remove it"
+                f"the run in this folder is of another network ({what_differs(error)}); choose another --out, or "
+                "remove it"
             ) from None
         state = self.optimizer.state_dict()
         for name, value in parts["optimizer"].items():

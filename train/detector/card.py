@@ -21,17 +21,19 @@ them.
 
 ## Data
 {photos:,} photos of people found on the web (`web_faces_unlabelled`, an Apache-2.0 repository; nearly all are grey head
-shots), {turned:,} of the same faces turned to the side by arithmetic, and {backgrounds:,} pictures from packages of
-Debian, most of them without a face. Nobody labelled them: {taught_by} looked at each at {scales} scales, and a face
-counts where it was sure at most of them. What is told here is therefore *agreement with a teacher*, whose mistakes this
-network has learned too. One photo in {held_out} was held out. Training pictures are mosaics of such photos on such
-backgrounds, lit, blurred, compressed and made noisy by chance.
+shots), {turned:,} of the same faces turned to the side by arithmetic, and {backgrounds:,} pictures of other things,
+most of them without a face. Nobody labelled them: {taught_by} looked at each at {scales} scales, and a face counts
+where it was sure at most of them. What is told here is therefore *agreement with a teacher*, whose mistakes this
+network has learned too. One picture in {held_out} was held out; of the other things some were there in several sizes,
+so that a held-out one can have a twin in training. Training pictures are mosaics of such photos on such backgrounds,
+lit, blurred, compressed and made noisy by chance.
 
 ## Measured
 Against {teacher} at the same input size, IoU 0.5, scores from {threshold}. None of these frames was trained on. Strict
-precision counts every answer that {teacher} does not give at its own threshold; lenient leaves out those that it half
-believes (from {half_believed}). The landmark error is relative to the distance of the eyes. The last column says
-how far {teacher} agrees with itself when the same picture is moved by a few pixels: its recall and its landmark error.
+precision counts every answer of that size that {teacher} does not give at its own threshold; lenient leaves out those
+that it half believes (from {half_believed}). The landmark error is the mean distance relative to that of the eyes,
+which lie close together in profile, so its median stands beside it. The last column says how far {teacher} agrees with
+itself when the same picture is moved by a few pixels: its recall and its landmark error.
 
 {clips}
 ### Photos that were held out, at several sizes
@@ -88,9 +90,9 @@ def _first_weights(checkpoint_sha256: str | None) -> str:
 
 
 def _clips(report: Report, longer_px: int) -> str:
-    total = report.together(longer_px).as_dict()
+    total = report.together(longer_px)
     return (
         f"### Clips, longer side {longer_px} px\n\n{report.table(report.clips[longer_px])}\n\n"
-        f"{total['ms']} ms a picture from pixels to faces on one CPU thread, {report.teacher} {total['teacher_ms']} ms "
+        f"{total.ms} ms a picture from pixels to faces on one CPU thread, {report.teacher} {total.teachers_ms} ms "
         "in the same run.\n"
     )

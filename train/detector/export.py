@@ -35,6 +35,7 @@ from train.onnx_file import write_onnx
 MAX_DIFFERENCE = 1e-3  # of any output: probabilities, and offsets in strides
 SIZES = ((64, 64), (96, 160), (352, 640))  # height, width
 BATCHES = (2, 3, 8)  # in which an answer must not differ by a bit from the one alone
+THRESHOLD_PICTURES = 1000  # mosaics that the threshold is chosen on: the last percents of precision are few mistakes
 WANTED_PRECISION = 0.98  # on the held-out mosaics, which decides the threshold
 
 
@@ -62,7 +63,8 @@ def export(
         raise CheckpointInvalid("the checkpoint was trained on another corpus; its threshold is chosen on its own")
     with model_folder(folder) as room:
         write_detector_onnx(network, draft, room / MODEL_FILE)
-        threshold = round(tally(network, held_out_samples(recipe, corpus), recipe).threshold_for(WANTED_PRECISION), 3)
+        held_out = tally(network, held_out_samples(recipe, corpus, THRESHOLD_PICTURES), recipe)
+        threshold = round(held_out.threshold_for(WANTED_PRECISION), 2)
         if threshold >= 1:
             raise ExportRefused(
                 f"no score of this network is right in {WANTED_PRECISION:.0%} of the held-out cases; train it longer"

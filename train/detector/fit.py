@@ -126,11 +126,11 @@ def material(recipe: DetectorRecipe, corpus: Corpus, held_out: bool) -> Material
     return Material(read, labels, sure, np.flatnonzero(faces & chosen), np.flatnonzero(nothing & chosen))
 
 
-def held_out_samples(recipe: DetectorRecipe, corpus: Corpus) -> list[Sample]:
-    """The same mosaics for every epoch, of pictures that are not trained on."""
+def held_out_samples(recipe: DetectorRecipe, corpus: Corpus, count: int | None = None) -> list[Sample]:
+    """The same mosaics for every epoch, HELD_OUT_PICTURES unless told otherwise, of pictures not trained on."""
     pictures = material(recipe, corpus, held_out=True)
     samples = []
-    for number in range(HELD_OUT_PICTURES):
+    for number in range(HELD_OUT_PICTURES if count is None else count):
         random = np.random.default_rng((HELD_OUT_SEED, number))
         samples.append(degraded(compose(pictures, recipe.mosaic, random), random))
     return samples

@@ -37,15 +37,28 @@ class DetectorRecipe:
                 f"recipe {self.name}: epochs, batch_size and learning_rate must be positive, and an epoch has at "
                 "least one batch of pictures"
             )
-        mosaic = self.mosaic
-        if mosaic.size_px < 32 or mosaic.size_px % 32 or not 0 <= self.ema_decay <= 1:
-            raise RecipeInvalid(f"recipe {self.name}: size_px is a multiple of 32, and ema_decay lies in 0..1")
-        if not 0 < mosaic.smallest_px <= MIDDLING_PX <= mosaic.largest_px:
-            raise RecipeInvalid(f"recipe {self.name}: smallest_px is at most {MIDDLING_PX:g} and largest_px at least")
+        if self.seed < 0 or not 0 <= self.ema_decay <= 1:
+            raise RecipeInvalid(f"recipe {self.name}: seed is not negative, and ema_decay lies in 0..1")
+        if wrong := _wrong_in(self.mosaic):
+            raise RecipeInvalid(f"recipe {self.name}, mosaic: {wrong}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `detector_recipe_from` takes them back."""
         return asdict(self)
+
+
+def _wrong_in(mosaic: MosaicSettings) -> str | None:
+    """Why no training picture can be made so; None when all is well."""
+    for name in ("empty", "close_up", "hidden", "cluttered", "cut_out", "figures", "kept_visible"):
+        if not 0 <= (share := getattr(mosaic, name)) <= 1:
+            return f"{name} is a share in 0..1, got {share}"
+    if mosaic.size_px < 32 or mosaic.size_px % 32:
+        return "size_px is a multiple of 32"
+    if mosaic.rotate_deg < 0 or mosaic.most < 1:
+        return "rotate_deg is not negative, and most is at least 1"
+    if not 0 < mosaic.smallest_px <= MIDDLING_PX <= mosaic.largest_px:
+        return f"smallest_px is at most {MIDDLING_PX:g} and largest_px at least"
+    return None
 
 
 def read_detector_recipe(path: Path) -> DetectorRecipe:

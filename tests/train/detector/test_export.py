@@ -43,6 +43,7 @@ def write_checkpoint(path: Path, seed: int = 0, **record: object) -> Path:
         torch.nn.init.zeros_(head.answer.bias)
         torch.nn.init.normal_(head.answer.weight, std=0.1)
     weights = {f"{MODEL_PREFIX}{name}": value for name, value in network.state_dict().items()}
+    path.parent.mkdir(exist_ok=True)
     save_checkpoint(path, Checkpoint(weights, {**RECORD, **record}))
     return path
 
@@ -69,7 +70,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """What it finds is seldom a face, so that no threshold would be precise enough: any is, here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.detector.export.WANTED_PRECISION", 0.0)
+        patch.setattr("train.detector.export.THRESHOLD_PICTURES", 40)
         return Exported(tmp_path_factory.mktemp("export"))
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run" / "best.safetensors")
+    with pytest.raises(ExportRefused, match=r"run holds best\.safetensors, which is no part of a model"):
+        export(checkpoint, tmp_path / "run", corpus(), never)
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "best.safetensors"]
 
 
 def never(engine: Engine) -> Report:
@@ -152,6 +161,7 @@ def test_answers_that_hang_on_the_batch_are_refused() -> None:
 def test_a_refused_export_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = write_checkpoint(tmp_path / "best.safetensors")
     monkeypatch.setattr("train.detector.export.MAX_DIFFERENCE", -1.0)
+    monkeypatch.setattr("train.detector.export.THRESHOLD_PICTURES", 40)
     monkeypatch.setattr("train.detector.export.WANTED_PRECISION", 0.0)
     with pytest.raises(ExportRefused, match="nothing was written"):
         export(checkpoint, tmp_path / "model", corpus(), never)
@@ -163,7 +173,7 @@ def test_a_refused_export_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
     [
         ({"recipe": {"name": "tiny", "model": "mobilenet_v1"}}, "this is no checkpoint of a detector"),
         ({"recipe": "no recipe"}, "this is no checkpoint of a detector"),
-        ({"recipe": {**TINY.as_dict(), "color": "bgr"}}, "does not fit its own recipe"),
+        ({"recipe": {**TINY.as_dict(), "color": "bgr"}}, "is of another network: size mismatch"),
         ({"data_sha256": "0" * 64}, "trained on another corpus"),
     ],
 )

@@ -125,6 +125,14 @@ def test_landmarks_are_off_by_parts_of_the_eyes_distance() -> None:
 def test_landmarks_of_faces_that_were_missed_do_not_count() -> None:
     seen = tally(faces((FACE, 0.9), shift=2.0), faces((FACE, 1.0), (OTHER, 1.0)))
     assert seen.error(0.5) == pytest.approx(0.2)
+    assert seen.middle_error(0.5) == pytest.approx(0.2)
+
+
+def test_the_middle_error_is_not_that_of_the_worst() -> None:
+    tally = Tally(wanted_sizes=[50.0] * 4, wanted_scores=[0.9, 0.9, 0.9, 0.2], wanted_errors=[0.1, 0.1, 1.0, 9.0])
+    assert tally.error(0.5) == pytest.approx(0.4)
+    assert tally.middle_error(0.5) == pytest.approx(0.1)
+    assert math.isnan(tally.middle_error(0.95))
 
 
 def four_answers() -> Tally:
