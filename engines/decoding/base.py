@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,15 @@ class Candidates:
     boxes: NDArray[np.float32]  # (N, 4) x1 y1 x2 y2, edges in pixels of the small image, may reach outside it
     landmarks: NDArray[np.float32]  # (N, 5, 2), pixel centres of the small image, in the order of engines.spec
     scores: NDArray[np.float32]  # (N,) 0..1, all at least the threshold asked for
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
+        """All of them, in order."""
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.landmarks for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.scores)

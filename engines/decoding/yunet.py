@@ -22,11 +22,7 @@ MAX_LOG_SIZE = 8.0  # e^8 strides are 24,000 px: an answer beyond is nonsense, a
 def decode(outputs: Outputs, size: tuple[int, int], score_threshold: float) -> Candidates:
     """The cells of one image whose score reaches the threshold. Raises EngineMismatch when they do not fit `size`."""
     parts = [_decode_stride(outputs, stride, size, score_threshold) for stride in STRIDES]
-    return Candidates(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.landmarks for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-    )
+    return Candidates.joined(parts)
 
 
 def _decode_stride(outputs: Outputs, stride: int, size: tuple[int, int], score_threshold: float) -> Candidates:

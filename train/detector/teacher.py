@@ -82,7 +82,8 @@ def label_picture(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Boxes (N, 4), landmarks (N, 5, 2) and scores (N, len(SCALES)) of one picture."""
     seen = [_seen_at(teacher, picture, scale) for scale in SCALES]
-    boxes, landmarks, scores = _joined(seen)
+    together = Candidates.joined(seen)
+    boxes, landmarks, scores = together.boxes, together.landmarks, together.scores
     groups = _same_face(boxes, scores)
     table = np.zeros((len(groups), len(SCALES)), np.float32)
     at = np.concatenate([np.full(len(found), number) for number, found in enumerate(seen)]).astype(np.intp)
@@ -108,14 +109,6 @@ def _seen_at(teacher: Engine, picture: NDArray[np.uint8], scale: float) -> Candi
     found = find_faces(teacher, in_color(seen, teacher.spec), LOWEST)
     grown = np.array([width / size[0], height / size[1]], np.float32)
     return Candidates(found.boxes * np.tile(grown, 2), (found.landmarks + 0.5) * grown - 0.5, found.scores)
-
-
-def _joined(seen: list[Candidates]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    return (
-        np.concatenate([found.boxes for found in seen]),
-        np.concatenate([found.landmarks for found in seen]),
-        np.concatenate([found.scores for found in seen]),
-    )
 
 
 def _same_face(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[NDArray[np.intp]]:
