@@ -121,8 +121,8 @@ def _stages(clip: Path) -> dict[str, float]:
         with watch.measure("aggregate"):
             aggregator.update(frame, tracks, scores, (frame.letterbox.width_px, frame.letterbox.height_px))
     source.close()
-    detector.close()
-    classifier.close()
+    face.close()
+    emotion.close()
     return {stage: round(1000.0 * spent_s / max(frames, 1), 3) for stage, spent_s in watch.spent_s.items()}
 
 

@@ -28,7 +28,7 @@ class _Crop:
 
 
 class Classifier:
-    """Made, used and closed by the analysis thread, which owns the engine in it.
+    """Made and used by the analysis thread, which owns the engine in it.
 
     Raises ModelInvalid when the model reads no emotions.
     """
@@ -61,9 +61,6 @@ class Classifier:
                     crop.pixels, faces.landmarks[crop.row], faces.boxes[crop.row], float(faces.scores[crop.row])
                 )
         return scores
-
-    def close(self) -> None:
-        self._engine.close()
 
     def _unread(self, rows: int) -> Scores:
         labels = len(self.labels)

@@ -25,6 +25,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
 from stream.backoff import Backoff
+from stream.clocks import never
 from stream.errors import SinkRefused
 from stream.events import AnyEvent, parse
 from stream.group_reader import GroupReader, Membership
@@ -96,7 +97,7 @@ def asubscribe(
     lease_s: float = LEASE_S,
 ) -> AsyncGenerator[AnyEvent, None]:
     """`subscribe` for asyncio: the same arguments, the same promises."""
-    wish = Wish(_names(cameras), from_, idle_s, stop.is_set if stop else _never)
+    wish = Wish(_names(cameras), from_, idle_s, stop.is_set if stop else never)
     reader = _reader(wish, group, consumer, lease_s)
     client = _async_client(url, timeout_s + BLOCK_S)
     client.response_callbacks.clear()
@@ -130,7 +131,7 @@ def alisten(
     timeout_s: float = TIMEOUT_S,
 ) -> AsyncGenerator[AnyEvent, None]:
     """`listen` for asyncio: the same arguments, the same promises."""
-    wish = Wish(_names(cameras), idle_s=idle_s, stopped=stop.is_set if stop else _never)
+    wish = Wish(_names(cameras), idle_s=idle_s, stopped=stop.is_set if stop else never)
     return _ahear(wish, _async_client(url, timeout_s), timeout_s, _Trouble(url))
 
 
@@ -371,7 +372,3 @@ def _async_client(url: str, timeout_s: float) -> redis.asyncio.Redis:
         return redis.asyncio.Redis.from_url(url, retry=retry, **settings(timeout_s))
     except (ValueError, TypeError):
         raise bad_url(url) from None
-
-
-def _never() -> bool:
-    return False

@@ -13,9 +13,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def never(_seconds: float = 0.0) -> bool:
+    """A `stopped()` or a `wait(seconds)` for those who neither stop nor wait: at once, no."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """Both clocks that a worker goes by."""
 
     monotonic: Callable[[], float] = time.monotonic  # seconds
     wall: Callable[[], datetime] = utc_now  # UTC
+
+
+CLOCKS = Clocks()  # those of this machine

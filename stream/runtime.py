@@ -239,7 +239,7 @@ class Worker:
         small = SmallSize.of(self._config.detector, self._models.face.spec)
 
         def source(session: str, timeline: Timeline) -> Source:
-            return make_source(camera, session, timeline, small, wait=self._stop.wait)
+            return make_source(camera, session, timeline, small, wait=self._stop.wait, clocks=self._clocks)
 
         backoff = Backoff(FIRST_DELAY_S, LOST_CAP_S, random.Random())
         live = is_live(camera)

@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from stream.clocks import never
+
 CHUNK_BYTES = 4 * 1024 * 1024  # some milliseconds of hashing: so soon a stop is seen
 DIGITS = 16  # 64 bits: a clash among a million recordings has a chance of 1 in 30 million
 
@@ -18,11 +20,6 @@ DIGITS = 16  # 64 bits: a clash among a million recordings has a chance of 1 in 
 def live_session() -> str:
     """A new random session."""
     return secrets.token_hex(DIGITS // 2)
-
-
-def never() -> bool:
-    """A `stopped` for those who do not stop."""
-    return False
 
 
 def recording_session(path: Path | None, decisive: Iterable[str], stopped: Callable[[], bool] = never) -> str:

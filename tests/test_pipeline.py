@@ -34,9 +34,6 @@ class FaceEverywhere:
             raise ZeroDivisionError("this frame")
         return [faces(FACE) for _ in frames]
 
-    def close(self) -> None:
-        pass
-
 
 class AlwaysHappy:
     """A classifier that is sure; a frame of value 253 makes it raise."""

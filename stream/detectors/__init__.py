@@ -10,5 +10,5 @@ from stream.detectors.engine_detector import EngineDetector
 
 
 def make_detector(config: DetectorConfig, engine: Engine) -> Detector:
-    """The detector of this engine, which it then owns. Raises ModelInvalid when the model finds no faces."""
+    """The detector of this engine. Raises ModelInvalid when the model finds no faces."""
     return EngineDetector(engine, reader_of(engine.spec, config.max_faces, config.score_threshold))

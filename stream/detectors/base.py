@@ -9,12 +9,8 @@ from stream.records import Faces, Frame
 
 
 class Detector(Protocol):
-    """Made, used and closed by the analysis thread. Frames of all cameras come together."""
+    """Made and used by the analysis thread. Frames of all cameras come together."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Faces]:
         """One Faces per frame, same order, in pixels of the full frame; a frame's answer depends on it alone."""
-        ...
-
-    def close(self) -> None:
-        """Close the engine. May be called twice."""
         ...

@@ -14,7 +14,7 @@ from stream.records import Faces, Frame
 
 
 class EngineDetector:
-    """See stream.detectors.base.Detector. It owns the engine."""
+    """See stream.detectors.base.Detector. Whoever made the engine goes on owning it."""
 
     def __init__(self, engine: Engine, reader: Reader) -> None:
         self._engine = engine
@@ -31,10 +31,6 @@ class EngineDetector:
                 frame = frames[number]
                 found[number] = self._faces({name: values[row] for name, values in outputs.items()}, frame)
         return found
-
-    def close(self) -> None:
-        """Close the engine. May be called twice."""
-        self._engine.close()
 
     def _faces(self, outputs: Outputs, frame: Frame) -> Faces:
         letterbox = frame.letterbox

@@ -6,15 +6,13 @@ A new kind of source is a file here, a line in SOURCES, and must pass `tests/con
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
-from stream.clocks import utc_now
+from stream.clocks import CLOCKS, Clocks, never
 from stream.config import CameraConfig
 from stream.errors import ConfigError
-from stream.sources.base import Context, SmallSize, Source, StreamInfo, never
+from stream.sources.base import Context, SmallSize, Source, StreamInfo
 from stream.sources.timeline import Timeline
 
 __all__ = ["SOURCES", "SmallSize", "Source", "StreamInfo", "Timeline", "is_live", "make_source", "recording_path"]
@@ -38,8 +36,7 @@ def make_source(
     small: SmallSize,
     *,
     wait: Callable[[float], bool] = never,
-    wall: Callable[[], datetime] = utc_now,
-    monotonic: Callable[[], float] = time.monotonic,
+    clocks: Clocks = CLOCKS,
 ) -> Source:
     """An unopened source for one connection of this camera.
 
@@ -48,7 +45,7 @@ def make_source(
     """
     module, name = SOURCES[kind(camera.source)]
     made: Source = getattr(importlib.import_module(module), name)(
-        Context(camera, session, timeline, small, wait, wall, monotonic)
+        Context(camera, session, timeline, small, wait, clocks)
     )
     return made
 

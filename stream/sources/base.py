@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.spec import ModelSpec
-from stream.clocks import utc_now
+from stream.clocks import CLOCKS, Clocks, never
 from stream.config import CameraConfig, DetectorConfig
 from stream.records import ClockSource, Frame, Letterbox
 from stream.sources.timeline import Stamp, Timeline
@@ -62,11 +61,6 @@ def read_only(array: Pixels) -> Pixels:
     return array.view()
 
 
-def never(_seconds: float) -> bool:
-    """A `wait` for those who neither pace nor stop."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a source is given: whose frames, on which clock, how large, and how to wait."""
@@ -76,8 +70,7 @@ class Context:
     timeline: Timeline
     small: SmallSize
     wait: Callable[[float], bool] = never  # waits at most that many seconds; True: stop now (threading.Event.wait)
-    wall: Callable[[], datetime] = field(default=utc_now)
-    monotonic: Callable[[], float] = field(default=time.monotonic)
+    clocks: Clocks = CLOCKS
 
     @property
     def shown(self) -> str:

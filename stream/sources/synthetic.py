@@ -60,17 +60,17 @@ class SyntheticSource:
         context, pattern = self._context, self._pattern
         if pattern is None:
             return
-        pacer = Pacer(context.wait, context.monotonic) if self.live else None
+        pacer = Pacer(context.wait, context.clocks.monotonic) if self.live else None
         for number in self._numbers:
             if self._pattern is None:  # closed meanwhile
                 return
             pts_s = float(number / pattern.rate_hz)
             if pacer.until(pts_s) if pacer else context.wait(0.0):
                 return
-            stamp = context.timeline.stamp(pts_s, context.monotonic())
+            stamp = context.timeline.stamp(pts_s, context.clocks.monotonic())
             if stamp.chosen:
                 pixels = self._pixels(picture(pattern.width_px, pattern.height_px, number))
-                yield context.frame(stamp, context.wall() if self.live else None, pixels)
+                yield context.frame(stamp, context.clocks.wall() if self.live else None, pixels)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -135,7 +135,7 @@ class VideoSource:
     def frames(self) -> Iterator[Frame]:
         """The chosen frames. Raises SourceError when the stream breaks off."""
         context, wait = self.context, self.context.wait
-        pacer = Pacer(wait, context.monotonic) if self.settings.realtime and not self.live else None
+        pacer = Pacer(wait, context.clocks.monotonic) if self.settings.realtime and not self.live else None
         for picture in self._played() if self._bursts else self._pictures:
             pts_s: float | None = None if self._timeless else picture.frame.time
             stamp = context.timeline.stamp(pts_s, picture.arrived_s, picture.thinned)
@@ -172,16 +172,16 @@ class VideoSource:
 
     def _connect(self, target: Target) -> InputContainer:
         """Open it. FFmpeg hides some of its interruptions, as invalid data or as success, so the clock has a say."""
-        asked_s = self.context.monotonic()
+        asked_s = self.context.clocks.monotonic()
         limit_s = target.timeout_s[0] if target.timeout_s else math.inf
         try:
             container = av.open(target.url, "r", format=target.format, options=target.options, timeout=target.timeout_s)
         except av.error.FFmpegError as error:
-            late = self.context.monotonic() - asked_s >= limit_s
+            late = self.context.clocks.monotonic() - asked_s >= limit_s
             raise self._late() if late else self._turned(error) from None
         except UnicodeError:  # half of a surrogate pair
             raise self.error(SourceInvalid, "the address holds characters that FFmpeg cannot take") from None
-        if self.context.monotonic() - asked_s >= limit_s:
+        if self.context.clocks.monotonic() - asked_s >= limit_s:
             container.close()
             raise self._late()
         return container
@@ -214,9 +214,9 @@ class VideoSource:
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Generator[Picture, None, None]:
         """Every picture that the stream gives. Packets that cannot be decoded are counted and skipped."""
-        wall = self.context.wall
+        wall = self.context.clocks.wall
         blind_s = self.settings.read_timeout_s * BLIND_READ_TIMEOUTS if self.live else math.inf
-        alive_s = self.context.monotonic()
+        alive_s = self.context.clocks.monotonic()
         first_s: float | None = None
         thinned = False
         try:
@@ -246,17 +246,17 @@ class VideoSource:
         FFmpeg gives all of a segment at once and then nothing until the next: a camera that stalls every few seconds.
         """
         context = self.context
-        pacer = BurstPacer(context.wait, context.monotonic, self.settings.gap_s)
+        pacer = BurstPacer(context.wait, context.clocks.monotonic, self.settings.gap_s)
         for picture in self._pictures:
             if picture.frame.time is not None and pacer.until(picture.frame.time):
                 return
-            yield replace(picture, arrived_s=context.monotonic(), arrived_at=context.wall())
+            yield replace(picture, arrived_s=context.clocks.monotonic(), arrived_at=context.clocks.wall())
 
     def _packets(
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[av.Packet[VideoStream], float]]:
         """Each packet and when it came. Raises SourceTimeout after the read timeout, FFmpeg's errors as they are."""
-        monotonic, limit_s = self.context.monotonic, self.settings.read_timeout_s if self.live else math.inf
+        monotonic, limit_s = self.context.clocks.monotonic, self.settings.read_timeout_s if self.live else math.inf
         packets = container.demux(stream)
         asked_s = monotonic()
         for packet in packets:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engines.errors import EngineMismatch
 from stream.detectors.base import Detector
 from stream.records import Faces, Frame
 
@@ -32,7 +31,7 @@ def read_only(frame: Frame) -> Frame:
 class DetectorContract:
     @pytest.fixture
     def make(self) -> Make:
-        """`make(**settings of DetectorConfig)`: a detector that owns its engine."""
+        """`make(**settings of DetectorConfig)`: a detector."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -41,10 +40,8 @@ class DetectorContract:
         raise NotImplementedError
 
     @pytest.fixture
-    def detector(self, make: Make) -> Iterator[Detector]:
-        detector = make()
-        yield detector
-        detector.close()
+    def detector(self, make: Make) -> Detector:
+        return make()
 
     def test_there_is_something_to_find(self, detector: Detector, frames: Sequence[Frame]) -> None:
         found = [len(faces) for faces in detector.detect(frames)]
@@ -133,11 +130,3 @@ class DetectorContract:
             else:
                 assert (faces.scores >= settings["score_threshold"]).all()
                 assert len(faces) <= 50
-        plain.close()
-        other.close()
-
-    def test_it_closes_its_engine_and_may_do_so_twice(self, detector: Detector, frames: Sequence[Frame]) -> None:
-        detector.close()
-        detector.close()
-        with pytest.raises(EngineMismatch, match="closed"):
-            detector.detect(frames)

@@ -108,7 +108,6 @@ def test_yunet_is_read_as_opencv_reads_it(shared: Path, clip: str) -> None:
             assert _iou(faces.boxes[row], wanted.boxes[row]) >= 0.99
             np.testing.assert_allclose(faces.landmarks[row], wanted.landmarks[row], atol=0.05)
             assert faces.scores[row] == pytest.approx(wanted.scores[row], abs=1e-3)
-    detector.close()
 
 
 def _opencv_faces(judge: Any, frame: Frame) -> Faces:

@@ -50,7 +50,6 @@ def test_a_light_cell_becomes_a_face_at_the_right_place(tmp_path: Path) -> None:
     points = (np.array(KPS).reshape(5, 2) + np.array([5, 3])) * 16
     np.testing.assert_allclose(faces.landmarks[row], (points + 0.5) * 2 - 0.5, atol=1e-3)
     assert faces.scores[row] == pytest.approx(1.0, abs=1e-5)
-    detector.close()
 
 
 def test_frames_of_one_size_go_together_as_the_engine_likes() -> None:

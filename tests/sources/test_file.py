@@ -10,6 +10,7 @@ import av
 import pytest
 from av.bitstream import BitStreamFilterContext
 
+from stream.clocks import Clocks
 from stream.config import CameraConfig, SourceConfig
 from stream.errors import SourceError, SourceInvalid
 from stream.records import Frame
@@ -191,7 +192,9 @@ def read_by_watch(clip: Path, watch: Watch, **settings: object) -> list[float]:
     config = SourceConfig.model_validate(settings)
     camera = CameraConfig(name="cam", source=str(clip), settings=config)
     timeline = Timeline(config.analyse_hz, config.gap_s)
-    source = make_source(camera, "s", timeline, SmallSize(160, 32), wait=watch.wait, monotonic=lambda: watch.now_s)
+    source = make_source(
+        camera, "s", timeline, SmallSize(160, 32), wait=watch.wait, clocks=Clocks(monotonic=lambda: watch.now_s)
+    )
     try:
         source.open()
         return [frame.media_time_s for frame in source.frames()]

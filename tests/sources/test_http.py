@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from stream.clocks import Clocks
 from stream.config import CameraConfig, SourceConfig
 from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.records import Frame
@@ -55,8 +56,7 @@ def watched(address: str, watch: Watch, count: int) -> list[Frame]:
         Timeline(None, camera.settings.gap_s, live=True),
         SMALL,
         wait=watch.wait,
-        wall=lambda: BEGIN + timedelta(seconds=watch.now_s - begin_s),
-        monotonic=lambda: watch.now_s,
+        clocks=Clocks(lambda: watch.now_s, lambda: BEGIN + timedelta(seconds=watch.now_s - begin_s)),
     )
     try:
         source.open()

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from stream.clocks import Clocks
 from stream.config import CameraConfig, SourceConfig
 from stream.sources import SmallSize, Timeline, make_source
 from stream.sources.lag import CALM_S, FAR_LAG_S, SETTLE_S, Effort, LagWatch
@@ -168,7 +169,7 @@ class TestDecoding:
         with RtspServer({"cam": Behaviour(long_clip, loop=True)}) as server:
             config = CameraConfig(name="cam", source=server.url("cam"), settings=SourceConfig(analyse_hz=None))
             timeline = Timeline(None, 2.0, live=True)
-            source = make_source(config, "s", timeline, SmallSize(160, 32), wait=wait, monotonic=clock)
+            source = make_source(config, "s", timeline, SmallSize(160, 32), wait=wait, clocks=Clocks(monotonic=clock))
             try:
                 source.open()
                 for frame in source.frames():
@@ -205,7 +206,7 @@ class TestDecoding:
         with RtspServer({"cam": Behaviour(long_clip, loop=True)}) as server:
             config = CameraConfig(name="cam", source=server.url("cam"), settings=SourceConfig(analyse_hz=None))
             timeline = Timeline(None, 2.0, live=True)
-            source = make_source(config, "s", timeline, SmallSize(160, 32), wait=wait, monotonic=clock)
+            source = make_source(config, "s", timeline, SmallSize(160, 32), wait=wait, clocks=Clocks(monotonic=clock))
             try:
                 source.open()
                 for frame in itertools.islice(source.frames(), 600):
