@@ -8,13 +8,6 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
-# Weights that the project may not ship, where a checkout has them beside it.
-ifeq ($(origin EMOSTREAM_MODELS),undefined)
-ifneq ($(wildcard ../shared/models),)
-export EMOSTREAM_MODELS := $(CURDIR)/../shared/models
-endif
-endif
-
 .PHONY: help setup demo run bench check test wheel-test clean
 .NOTPARALLEL:
 

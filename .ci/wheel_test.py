@@ -2,8 +2,7 @@
 
 1. Build the wheel; every file that git knows under stream, engines and train must be in it, and the licence.
 2. Install it into a new environment.
-3. From another folder, `emostream demo` must publish emotions where EMOSTREAM_MODELS holds the weights. Without it the
-   weights are either fetched from their official place, or the demo ends with exit code 4 and a sentence.
+3. From another folder, `emostream demo` must publish emotions: no variable, no checkout and no network helps it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("stream", "engines", "train")
 DEMO_TIMEOUT_S = 120
-EXIT_MODEL_REFUSED = 4
+NOWHERE = "http://127.0.0.1:9"
 
 
 class Refused(Exception):
@@ -35,9 +34,7 @@ def main() -> int:
             wheel = build(folder / "dist")
             check_files(wheel)
             emostream = install(wheel, folder / "venv")
-            check_demo_without_weights(emostream, folder)
-            if models := os.environ.get("EMOSTREAM_MODELS"):
-                check_published(run_demo(emostream, folder, EMOSTREAM_MODELS=os.path.abspath(models)))
+            check_published(run_demo(emostream, folder))
     except Refused as problem:
         print(f"wheel-test: {problem}", file=sys.stderr)
         return 1
@@ -73,18 +70,6 @@ def install(wheel: Path, environment: Path) -> Path:
     return environment / "bin" / "emostream"
 
 
-def check_demo_without_weights(emostream: Path, folder: Path) -> None:
-    """Raise Refused unless a demo that is given no weights works all the same, or says in a sentence why it cannot."""
-    demo = run_demo(emostream, folder)
-    if demo.returncode == 0:
-        check_published(demo)
-        return
-    said = demo.stderr.strip().splitlines()
-    if demo.returncode != EXIT_MODEL_REFUSED or "Traceback" in demo.stderr or not said:
-        raise Refused(f"the demo without weights: expected exit code 4 and a sentence, got {_ending(demo)}")
-    print(f"wheel-test: without weights: {said[-1]}")
-
-
 def check_published(demo: subprocess.CompletedProcess[str]) -> None:
     """Raise Refused unless a demo published emotions."""
     if demo.returncode != 0:
@@ -98,8 +83,11 @@ def check_published(demo: subprocess.CompletedProcess[str]) -> None:
     print(f"wheel-test: the demo published {events}")
 
 
-def run_demo(emostream: Path, folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """`emostream demo` in an empty folder, with an empty home, so that nothing of this machine's user helps it."""
+def run_demo(emostream: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`emostream demo` in an empty folder, with an empty home, so that nothing of this machine's user helps it.
+
+    Every proxy leads nowhere: what is downloaded on the way would fail.
+    """
     home = folder / "home"
     home.mkdir(exist_ok=True)
     inherited = {
@@ -108,7 +96,7 @@ def run_demo(emostream: Path, folder: Path, **extra: str) -> subprocess.Complete
     return subprocess.run(
         [emostream, "demo", "--hold", "0", "--json"],
         cwd=home,
-        env={**inherited, "HOME": str(home), **extra},
+        env={**inherited, "HOME": str(home), **{f"{scheme}_proxy": NOWHERE for scheme in ("http", "https", "all")}},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

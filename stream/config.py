@@ -79,7 +79,7 @@ class EngineConfig(Section):
 class DetectorConfig(Section):
     """Finding faces."""
 
-    model: str = "yunet"  # name of a model, or a folder that holds one
+    model: str = "face"  # name of a model, or a folder that holds one
     input_px: int = Field(default=640, ge=64, le=4096)  # the frame's longer side is reduced to this; never enlarged
     score_threshold: Fraction | None = None  # None: the model's own
     max_faces: int = Field(default=50, ge=1, le=1000)  # per frame, best scores first
@@ -108,8 +108,8 @@ class AggregateConfig(Section):
     min_quality: Fraction = 0.05  # a crop below this is seen, but not used
     hold_s: float = Field(default=0.5, ge=0)  # a new emotion must lead this long; `uncertain` a half-life longer
     margin: Fraction = 0.2  # by how much, in probability, it must lead the present one
-    min_confidence: Fraction = 0.55  # from this probability on, `uncertain` gives way to an emotion
-    keep_confidence: Fraction = 0.25  # from this probability downwards, an emotion gives way to `uncertain`
+    min_confidence: Fraction = 0.5  # from this probability on, `uncertain` gives way to an emotion
+    keep_confidence: Fraction = 0.3  # from this probability downwards, an emotion gives way to `uncertain`
     min_evidence_s: Positive = 0.3  # seconds of full-quality evidence to tell an emotion, with full confidence
     sample_s: Positive | None = 1.0  # interval of emotion.sample; None: no samples
 
@@ -135,7 +135,8 @@ class RunConfig(Section):
 
     out: Path | None = None  # also write events to this JSON Lines file
     private_redis: Path | None = None  # folder of its data; None: in the state folder of the user
-    hold_s: float | None = None  # keep the private Redis this long after the last file; None: as the terminal suggests
+    # keep the private Redis this long after the last file; None: as the terminal suggests
+    hold_s: float | None = Field(default=None, ge=0)
     drain_s: Positive = 10.0  # a stop finishes within this
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from train.detector.cli import app as detector_app
-from train.options import CORES, Json, Threads, one_sentence_errors, recipe_path, wait_asleep
+from train.options import CORES, Json, Threads, find_detector, one_sentence_errors, recipe_path, wait_asleep
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -88,14 +88,16 @@ def export(
 @app.command()
 def template(
     images: Annotated[int, typer.Option(min=1, help="How many training images to look at.")] = 28_709,
+    detector: Annotated[str, typer.Option(help="Name or folder of the detector that will find the faces.")] = "face",
     as_json: Json = False,
 ) -> None:
     """Measure where the five landmarks lie in FER-2013's framing: the template of the crops."""
     with one_sentence_errors():
-        from train.data import load_fer2013, shared_file
+        from engines.load import load_engine
+        from train.data import load_fer2013
         from train.template import measure
 
-        found = measure(load_fer2013().training.images[:images], shared_file("models/yunet/yunet_n_dynamic.onnx"))
+        found = measure(load_fer2013().training.images[:images], load_engine(find_detector(detector)))
         facts = {
             "images": found.images,
             "found": found.found,

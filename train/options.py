@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from engines.errors import EngineError
+from engines.store import VARIABLE, Model, find_model
 from train.errors import CheckpointInvalid, ExportRefused, TrainError
 
 USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
@@ -26,6 +27,14 @@ def recipe_path(recipe: Path, recipes: Path) -> Path:
     """`mobilenet_v1` means the file of that name in the folder `recipes`, unless there is one here."""
     shipped = recipes / f"{recipe.name}.yaml"
     return shipped if not recipe.exists() and recipe.name == str(recipe) and shipped.exists() else recipe
+
+
+def find_detector(name: str) -> Model:
+    """A face detector by name or folder; weights in the development data folder are taken before any download."""
+    from train.data import shared_folder
+
+    models = [os.environ.get(VARIABLE, ""), str(shared_folder() / "models")]
+    return find_model(name, environment={VARIABLE: os.pathsep.join(models)})
 
 
 def wait_asleep() -> None:

@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.load import load_engine
+from engines.store import find_model
 from train.data import load_fer2013
 from train.template import measure
 
 
 @pytest.mark.shared
-def test_landmarks_come_left_eye_first_and_near_the_template(shared: Path) -> None:
+@pytest.mark.parametrize("name", ["face", "yunet"])
+def test_landmarks_come_left_eye_first_and_near_the_template(shared: Path, name: str) -> None:
     images = load_fer2013(shared / "data/fer2013.npz").training.images[:40]
-    found = measure(images, shared / "models/yunet/yunet_n_dynamic.onnx")
+    models = {"EMOSTREAM_MODELS": str(shared / "models")}
+    detector = load_engine(find_model(name, environment=models, download=False))
+    found = measure(images, detector)
 
     assert found.images == 80
     assert found.found >= 60

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from engines.store import VARIABLE, Model, find_model
-from train.options import Json, Threads, one_sentence_errors, recipe_path, wait_asleep
+from train.options import Json, Threads, find_detector, one_sentence_errors, recipe_path, wait_asleep
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -62,7 +60,7 @@ def corpus(
                     tasks[what] = bar.add_task(what, total=total)
                 bar.update(tasks[what], completed=done)
 
-            made = make_corpus(photos, empty, load_engine(_find(teacher)), progress)
+            made = make_corpus(photos, empty, load_engine(find_detector(teacher)), progress)
         made.write(out)
         console.print(f"{out}: {len(made.pictures)} pictures, {made.labels.sure().sum()} faces beyond doubt")
 
@@ -112,7 +110,7 @@ def evaluate(
         from train.detector.photos import load_photos
         from train.detector.pictures import write_pictures
 
-        ours, theirs = load_engine(_find(model)), load_engine(_find(teacher))
+        ours, theirs = load_engine(find_detector(model)), load_engine(find_detector(teacher))
         sizes = input_px or SIZES_PX
         report = measure(ours, theirs, _clips(), load_photos(), sizes, every)
         print(json.dumps(report.as_dict()) if as_json else report.as_text())
@@ -138,7 +136,7 @@ def export(
         from train.detector.export import export as write
         from train.detector.photos import load_photos
 
-        theirs, photos = load_engine(_find(teacher)), load_photos()
+        theirs, photos = load_engine(find_detector(teacher)), load_photos()
 
         def against_teacher(ours: Engine) -> Report:
             return measure(ours, theirs, _clips(), photos, SIZES_PX, every)
@@ -153,14 +151,6 @@ def export(
             **made.report.metrics(),
         }
         print(json.dumps(facts) if as_json else made.report.as_text())
-
-
-def _find(name: str) -> Model:
-    """A detector by name or folder; weights in the development data folder are taken before any download."""
-    from train.data import shared_folder
-
-    models = [os.environ.get(VARIABLE, ""), str(shared_folder() / "models")]
-    return find_model(name, environment={VARIABLE: os.pathsep.join(models)})
 
 
 def _clips() -> list[Path]:
