@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from engines.spec import ModelSpec
@@ -10,6 +11,7 @@ from train.checkpoint import Checkpoint
 from train.detector.corpus import Corpus, Origin
 from train.detector.evaluate import HALF_BELIEVED, Report
 from train.detector.photos import HELD_OUT
+from train.detector.scoring import SIZES_PX
 from train.detector.teacher import SCALES
 
 _CARD = """\
@@ -45,6 +47,7 @@ Not trained on; but epoch and threshold were chosen on mosaics of them.
 Made by recipe `{recipe}`, epoch {epoch}, commit {commit}, torch {torch}; first weights: {first_weights}.
 
 ## Known weaknesses
+- {worst}
 - Faces smaller than 12 pixels, seen from behind half a head or upside down are not measured.
 - The photos are frontal; faces in profile were learned from photos turned by arithmetic.
 - The photos were chosen by others; there is no record of age, sex or skin tone, so differences between groups of people
@@ -80,9 +83,22 @@ def write_detector_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, c
         epoch=record["epoch"],
         commit=record["commit"],
         torch=record["torch"],
+        worst=_worst(report),
         first_weights=_first_weights(record.get("first_weights")),
     )
     (folder / CARD_FILE).write_text(text)
+
+
+def _worst(report: Report) -> str:
+    """The clip on which most is missed, at the largest size."""
+    largest = max(report.clips)
+    recalls = {clip.name: clip.strict.recall(clip.threshold, SIZES_PX[0][0]) for clip in report.clips[largest][:-1]}
+    known = {name: recall for name, recall in recalls.items() if not math.isnan(recall)}
+    if not known:
+        return "No clip that it was measured on showed a face."
+    name = min(known, key=known.__getitem__)
+    found = f"of the faces that {report.teacher} finds there it finds {known[name]:.0%}"
+    return f"It does worst on {name} at {largest} px: {found}."
 
 
 def _first_weights(checkpoint_sha256: str | None) -> str:

@@ -106,6 +106,7 @@ def test_the_spec_and_the_card_tell_what_was_measured(exported: Exported) -> Non
     assert card.startswith(f"# face: a face detector on luma, {metrics['parameters']:,} parameters")
     assert "light-squares" in card
     assert "| held-out photos |" in card
+    assert "- It does worst on " in card
     assert "longer side 160 px" in card
 
 
