@@ -1,0 +1,37 @@
+"""JAFFE as arrays: 213 pictures of 10 Japanese women, seven classes.
+
+Lyons et al. 1998, "Coding Facial Expressions with Gabor Wavelets", https://doi.org/10.5281/zenodo.3451524. The file is
+`data/jaffe.npz` of the development data folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.data.files import Labelled, read_labelled, shared_file
+from train.data.names import numbered
+from train.data.pictures import to_48
+from train.data.records import Splits, unsplit, without_votes
+
+SIDE = 256
+
+
+def load_jaffe(path: Path | None = None) -> Splits:
+    """All of JAFFE in `training`, the whole pictures (hair and shoulders too) reduced to 48x48 by area averaging."""
+    rows = _read(path)
+    classes, labels = numbered(rows.emotions)
+    images = np.stack([to_48(image) for image in rows.images])
+    return unsplit(without_votes(images, labels, len(classes), rows.subjects), classes, rows.sha256)
+
+
+def jaffe_pictures(path: Path | None = None) -> NDArray[np.uint8]:
+    """(N, 256, 256) luma: the same rows as `load_jaffe().training`, unreduced, to find and cut the faces out as at run
+    time (`engines.preprocess.align`)."""
+    return _read(path).images
+
+
+def _read(path: Path | None) -> Labelled:
+    return read_labelled(path or shared_file("data/jaffe.npz"), "JAFFE", SIDE, mark="names")
