@@ -1,16 +1,21 @@
-"""Random changes of a batch of faces that leave the emotion as it is: whole batches at once, a few ms for 128 faces.
+"""Random changes of a batch of faces that leave the emotion as it is, out of torchvision's transforms.
 
-Everything draws from the generator it is given, so an epoch can be repeated exactly.
+torchvision draws once for everything it is given, so a batch is changed in groups of GROUP faces: one by one the
+drawing would cost more than the network. Who is in a group is another matter in each epoch. Everything draws from
+torch's global generator: whoever seeds it can repeat an epoch exactly.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torchvision.transforms import v2
+
+GROUP = 4
+MARGIN_PX = 12  # repeated around the picture before it is moved, so that nothing black comes in
+GREY = 0.5  # what is erased becomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,60 +25,40 @@ class Augment:
     shift: float = 0.08  # fraction of the side, either way: the crop is never exactly on the template
     rotate_deg: float = 12.0
     scale: float = 0.12  # 0.12: sides from 1/1.12 to 1.12
-    contrast: float = 0.3  # factor 1 - contrast .. 1 + contrast, around mid-grey
-    brightness: float = 0.15  # added, of the full range 0..1
-    soften: float = 0.1  # share of images seen at half their resolution: faces far from the camera
-    erase: float = 0.3  # share of images with one rectangle blanked: hands, hair, masks
+    contrast: float = 0.3  # factor 1 - contrast .. 1 + contrast
+    brightness: float = 0.15  # the same of the brightness
+    soften: float = 0.1  # share of groups seen out of focus: faces far from the camera
+    erase: float = 0.3  # share of groups with one rectangle blanked: hands, hair, masks
+    mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018, "mixup", arXiv 1710.09412)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, 1, H, W) float32, mid-grey 0 and full range 2 (mean and std 0.5) -> the same, changed."""
-        images = self._warp(images, generator)
-        images = self._soften(images, generator)
-        images = self._light(images, generator)
-        return self._erase(images, generator)
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) float32 in -1..1 (mean and std 0.5) -> the same, changed."""
+        change = self._changes(images.shape[-1])
+        groups = [change((group + 1.0) / 2.0) for group in images.split(GROUP)]
+        return torch.cat(groups) * 2.0 - 1.0
 
-    def _warp(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Flip, rotation, scale and shift in one bilinear read."""
-        batch = len(images)
-        angle = _between(-self.rotate_deg, self.rotate_deg, batch, generator) * (math.pi / 180.0)
-        grow = torch.exp(_between(-1.0, 1.0, batch, generator) * math.log1p(self.scale))
-        flip = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
-        shift = 2.0 * _between(-self.shift, self.shift, 2 * batch, generator).reshape(batch, 2)  # of -1..1 coordinates
-        cos, sin = grow * torch.cos(angle), grow * torch.sin(angle)
-        matrix = torch.stack([flip * cos, -sin, shift[:, 0], flip * sin, cos, shift[:, 1]], dim=1).reshape(batch, 2, 3)
-        grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-        return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Each picture and its (B, classes) target probabilities, blended with another one's."""
+        if self.mixup == 0.0:
+            return images, targets
+        mixed: tuple[Tensor, Tensor] = v2.MixUp(alpha=self.mixup)(images, targets)
+        return mixed
 
-    def _soften(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        chosen = torch.rand(len(images), generator=generator) < self.soften
-        half = functional.avg_pool2d(images, 2)
-        soft = functional.interpolate(half, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.where(chosen[:, None, None, None], soft, images)
-
-    def _light(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        shape = (len(images), 1, 1, 1)
-        factor = _between(1.0 - self.contrast, 1.0 + self.contrast, len(images), generator).reshape(shape)
-        offset = 2.0 * _between(-self.brightness, self.brightness, len(images), generator).reshape(shape)
-        return (images * factor + offset).clamp(-1.0, 1.0)
-
-    def _erase(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Mid-grey rectangles with sides of an eighth to three eighths of the image."""
-        batch, _, height, width = images.shape
-        chosen = torch.rand(batch, generator=generator) < self.erase
-        inside = [
-            _bars(batch, side, generator).reshape(batch, 1, *shape)
-            for side, shape in ((height, (height, 1)), (width, (1, width)))
-        ]
-        return images.masked_fill(inside[0] & inside[1] & chosen[:, None, None, None], 0.0)
-
-
-def _bars(batch: int, side: int, generator: torch.Generator) -> Tensor:
-    """(B, side) bool: one run of True in each row."""
-    length = _between(side / 8, side * 3 / 8, batch, generator)
-    start = torch.rand(batch, generator=generator) * (side - length)
-    position = torch.arange(side, dtype=torch.float32)
-    return (position >= start[:, None]) & (position < (start + length)[:, None])
-
-
-def _between(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator)
+    def _changes(self, side_px: int) -> v2.Transform:
+        moved = self.shift * side_px / (side_px + 2 * MARGIN_PX)
+        return v2.Compose(
+            [
+                v2.RandomHorizontalFlip(),
+                v2.Pad(MARGIN_PX, padding_mode="edge"),
+                v2.RandomAffine(
+                    self.rotate_deg,
+                    translate=(moved, moved),
+                    scale=(1.0 / (1.0 + self.scale), 1.0 + self.scale),
+                    interpolation=v2.InterpolationMode.BILINEAR,
+                ),
+                v2.CenterCrop(side_px),
+                v2.ColorJitter(brightness=self.brightness, contrast=self.contrast),
+                v2.RandomApply([v2.GaussianBlur(5, sigma=(0.5, 1.5))], p=self.soften),
+                v2.RandomErasing(self.erase, scale=(0.02, 0.14), value=GREY),
+            ]
+        )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engines.spec import EMOTIONS
 from train.errors import CheckpointInvalid, RecipeInvalid
 from train.models import MODELS
+from train.models.base import Build
 from train.recipe import Recipe, recipe_from
 
 SCHEMA = "emostream.checkpoint/1"
@@ -68,7 +69,7 @@ def build_model(checkpoint: Checkpoint) -> nn.Module:
     """The trained network, in evaluation mode. Raises CheckpointInvalid when its weights do not fit its recipe."""
     try:
         recipe = checkpoint.recipe
-        model = MODELS[recipe.model](len(EMOTIONS), recipe.dropout, False)
+        model = MODELS[recipe.model](Build(len(EMOTIONS), recipe.dropout, recipe.width), False)
     except (KeyError, RecipeInvalid) as error:
         raise CheckpointInvalid(f"this is no checkpoint of an emotion network ({error}); train again") from None
     return load_weights(model, checkpoint)

@@ -25,6 +25,12 @@ app.add_typer(detector_app, name="detector")
 def fit(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint that gives a new run its first weights.")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint whose answers are learned as well; may be repeated.")
+    ] = None,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many epochs.")] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where torch computes.")] = "cpu",
     threads: Threads = CORES,
 ) -> None:
     """Train a network as RECIPE says. Started again, it goes on where it was stopped."""
@@ -34,33 +40,74 @@ def fit(
         from rich.console import Console
 
         from train.data import load_fer2013
+        from train.fit import Options
         from train.fit import fit as run
         from train.recipe import read_recipe
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
         chosen = read_recipe(recipe_path(recipe, RECIPES))
-        best = run(chosen, load_fer2013(), out or Path("runs") / chosen.name, console)
+        options = Options(device, start, tuple(teacher or ()), stop_after)
+        best = run(chosen, load_fer2013(), out or Path("runs") / chosen.name, console, options)
         console.print(f"best checkpoint: {best}")
 
 
 @app.command()
 def evaluate(
-    target: Annotated[Path, typer.Argument(help="A checkpoint (file) or an exported model (folder).")],
+    targets: Annotated[
+        list[Path], typer.Argument(help="A checkpoint (file) or an exported model (folder); several are an ensemble.")
+    ],
     split: Annotated[Literal["public", "private"], typer.Option(help="Choose on public, report private.")] = "public",
+    flip: Annotated[bool, typer.Option("--flip", help="Average each picture with its mirror image.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json, README.md and two diagrams.")] = None,
     as_json: Json = False,
     threads: Threads = CORES,
 ) -> None:
-    """Accuracy, macro F1, recall and confusion of a network, and how honest its probabilities are."""
+    """Accuracy, macro F1, precision, recall and confusion of a network, and how honest its probabilities are."""
+    wait_asleep()
     with one_sentence_errors():
         import torch
 
         from train.data import load_fer2013
-        from train.evaluate import evaluate as measure
+        from train.evaluate import measure, write_page
+        from train.plots import open_folder
 
         torch.set_num_threads(threads)
-        report = measure(target, load_fer2013(), split)
-        print(json.dumps({"split": split, **report.as_dict()}) if as_json else f"{split}: {report.as_text()}")
+        if out:
+            open_folder(out)
+        found = measure(targets, load_fer2013(), split, flip)
+        if out:
+            write_page(found, out)
+        print(json.dumps(found.as_dict()) if as_json else found.as_text())
+
+
+@app.command()
+def saliency(
+    target: Annotated[Path, typer.Argument(help="A checkpoint (file) or an exported model (folder).")],
+    out: Annotated[Path, typer.Option(help="Folder for faces.png, classes.png and saliency.json.")],
+    faces: Annotated[int, typer.Option(min=1, help="Single faces to show.")] = 8,
+    per_class: Annotated[int, typer.Option(min=1, help="Faces in the mean map of a class.")] = 40,
+    patch: Annotated[int, typer.Option(min=1, help="Side of the grey square, pixels.")] = 10,
+    stride: Annotated[int, typer.Option(min=1, help="How far it moves, pixels.")] = 3,
+    split: Annotated[Literal["public", "private"], typer.Option(help="Where the faces come from.")] = "public",
+    as_json: Json = False,
+    threads: Threads = CORES,
+) -> None:
+    """Cover each part of a face in turn and draw where the answer breaks: what the network looks at."""
+    wait_asleep()
+    with one_sentence_errors():
+        import torch
+
+        from train.data import load_fer2013
+        from train.plots import open_folder
+        from train.predict import open_network
+        from train.saliency import explain, write_maps
+
+        torch.set_num_threads(threads)
+        open_folder(out)
+        found = explain(open_network(target), load_fer2013().split(split), per_class, patch, stride)
+        facts = {"split": split, **write_maps(found, faces, out)}
+        print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
 
 
 @app.command()

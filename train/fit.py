@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,64 +13,103 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
-from torch.nn import functional
 
 from engines.preprocess import to_batch
 from engines.spec import EMOTIONS
+from train.board import Board
 from train.data import Faces, Fer2013, soft_labels
+from train.errors import RecipeInvalid
+from train.losses import oversampled
 from train.models import MODELS
+from train.models.base import Build
+from train.objective import Objective, optimizer_of, rate_of
 from train.predict import predict_torch
 from train.recipe import Recipe
-from train.run import BEST, LAST, Run, start
+from train.run import BEST, LAST, Run, begin_with, check_device, start
 from train.spec import draft_spec
+from train.teachers import teachers_say
 
 
-def fit(recipe: Recipe, data: Fer2013, folder: Path, console: Console, stop_after: int | None = None) -> Path:
-    """Train, or go on training, in `folder`; the path of the best checkpoint.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is carried out; none of it belongs to the recipe."""
 
-    `stop_after` ends this call after so many epochs, with the run unfinished; None trains to the end.
-    """
+    device: str = "cpu"
+    start_from: Path | None = None  # a checkpoint whose weights a new run begins with
+    teachers: tuple[Path, ...] = ()  # checkpoints whose answers the recipe's teacher_weight mixes into the targets
+    stop_after: int | None = None  # end this call after so many epochs, with the run unfinished
+
+
+def fit(recipe: Recipe, data: Fer2013, folder: Path, console: Console, options: Options | None = None) -> Path:
+    """Train, or go on training, in `folder`; the path of the best checkpoint. TensorBoard reads the same folder."""
+    options = options or Options()
+    check_device(options.device)
     torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
-    run = start_or_resume(recipe, data, folder / LAST)
+    targets = wanted(recipe, data.training, options.teachers)
+    run = start_or_resume(recipe, data, folder / LAST, options)
     if run.epoch:
         console.print(f"resuming after epoch {run.epoch}; best on PublicTest so far {run.best:.2%}")
-    end = recipe.epochs if stop_after is None else min(recipe.epochs, run.epoch + stop_after)
-    while run.epoch < end:
-        started_s = time.monotonic()
-        loss = train_epoch(run, recipe, data.training, console)
-        seconds = time.monotonic() - started_s
-        accuracy = accuracy_of(run.average, data.public, recipe)
-        run.keep(folder, accuracy, "public_accuracy_best")
-        left_min = (time.monotonic() - started_s) * (recipe.epochs - run.epoch) / 60
-        console.print(
-            f"epoch {run.epoch}/{recipe.epochs}  loss {loss:.4f}  PublicTest {accuracy:.2%}  "
-            f"best {run.best:.2%}  {len(data.training) / seconds:.0f} images/s  {left_min:.1f} min left"
-        )
+    last = recipe.epochs if options.stop_after is None else min(recipe.epochs, run.epoch + options.stop_after)
+    with Board(folder) as board:
+        while run.epoch < last:
+            started_s = time.monotonic()
+            loss = train_epoch(run, recipe, data.training, targets, console, options.device)
+            seconds = time.monotonic() - started_s
+            accuracy = accuracy_of(run.average, data.public, recipe)
+            run.keep(folder, accuracy, "public_accuracy_best")
+            board.add(run.epoch, loss=loss, public_accuracy=accuracy, learning_rate=run.rate(run.epoch))
+            left_min = (time.monotonic() - started_s) * (recipe.epochs - run.epoch) / 60
+            console.print(
+                f"epoch {run.epoch}/{recipe.epochs}  loss {loss:.4f}  PublicTest {accuracy:.2%}  "
+                f"best {run.best:.2%}  {len(data.training) / seconds:.0f} images/s  {left_min:.1f} min left"
+            )
     return folder / BEST
 
 
-def train_epoch(run: Run, recipe: Recipe, faces: Faces, console: Console) -> float:
-    """One pass over the training images in a new order; the mean loss."""
-    generator = torch.Generator().manual_seed(run.seed())
-    torch.manual_seed(run.seed())  # dropout draws from the global generator
+def wanted(recipe: Recipe, faces: Faces, teachers: Sequence[Path]) -> Tensor:
+    """(N, classes) target probabilities: the label, votes, smoothing, and what the teachers say of each image."""
+    if bool(teachers) != bool(recipe.teacher_weight):
+        raise RecipeInvalid(
+            f"recipe {recipe.name} has teacher_weight {recipe.teacher_weight:g}; "
+            f"give --teacher as often as it has teachers, got {len(teachers)}"
+        )
     targets = torch.from_numpy(soft_labels(faces, recipe.votes_weight, recipe.label_smoothing))
-    steps = steps_per_epoch(recipe, faces)
+    if not teachers:
+        return targets
+    taught = torch.from_numpy(teachers_say(teachers, faces.images, recipe.teacher_temperature))
+    return (1.0 - recipe.teacher_weight) * targets + recipe.teacher_weight * taught
+
+
+def train_epoch(run: Run, recipe: Recipe, faces: Faces, targets: Tensor, console: Console, device: str) -> float:
+    """One pass over the training images in a new order; the mean loss."""
+    torch.manual_seed(run.seed())  # what is changed in the images and dropped out draws from the global generator
+    rows = epoch_rows(recipe, faces, np.random.default_rng(run.seed()))
+    labels = torch.from_numpy(faces.labels)
+    objective = run.losses
+    assert objective is not None
     run.model.train()
     total = 0.0
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"epoch {run.epoch + 1}/{recipe.epochs}", total=steps)
-        for step, (images, rows) in enumerate(_batches(faces, recipe, generator)):
-            loss = functional.cross_entropy(run.model(images), targets[rows])
-            run.step(loss, run.epoch + step / steps)
+        task = progress.add_task(f"epoch {run.epoch + 1}/{recipe.epochs}", total=len(rows))
+        for step, batch in enumerate(rows):
+            images, aims = recipe.augment.mix(_images(faces, batch, recipe), targets[batch])
+            loss = objective(run.model, _to(images, device), aims.to(device), labels[batch].to(device))
+            run.step(loss, run.epoch + step / len(rows))
             total += float(loss.detach())
             progress.advance(task)
-    return total / steps
+    return total / len(rows)
 
 
-def steps_per_epoch(recipe: Recipe, faces: Faces) -> int:
-    """Whole batches only, because a small last one would disturb batch norm; the rest has its turn in another epoch."""
-    return max(len(faces) // recipe.batch_size, 1)
+def epoch_rows(recipe: Recipe, faces: Faces, random: np.random.Generator) -> list[NDArray[np.intp]]:
+    """The rows of each batch of an epoch.
+
+    Whole batches only, because a small last one would disturb batch norm; the rest has its turn in another epoch.
+    """
+    rows = oversampled(faces.labels, random) if recipe.balance == "oversample" else np.arange(len(faces))
+    rows = random.permutation(rows)
+    batches = max(len(rows) // recipe.batch_size, 1)
+    return [rows[step * recipe.batch_size : (step + 1) * recipe.batch_size] for step in range(batches)]
 
 
 def accuracy_of(model: nn.Module, faces: Faces, recipe: Recipe) -> float:
@@ -78,22 +118,31 @@ def accuracy_of(model: nn.Module, faces: Faces, recipe: Recipe) -> float:
     return float((logits.argmax(axis=1) == faces.labels).mean())
 
 
-def _batches(faces: Faces, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Augmented images (B, 1, 48, 48) in channels-last memory, and their row numbers."""
-    order = torch.randperm(len(faces), generator=generator)
-    spec = draft_spec(recipe)
-    for step in range(steps_per_epoch(recipe, faces)):
-        rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        images: NDArray[np.float32] = to_batch(faces.images[rows.numpy()], spec)
-        changed = recipe.augment(torch.from_numpy(images), generator)
-        yield changed.contiguous(memory_format=torch.channels_last), rows  # 2-3 times as fast as channels-first here
+def _images(faces: Faces, rows: NDArray[np.intp], recipe: Recipe) -> Tensor:
+    """(B, 1, 48, 48) float32, changed at random."""
+    return recipe.augment(torch.from_numpy(to_batch(faces.images[rows], draft_spec(recipe))))
 
 
-def start_or_resume(recipe: Recipe, data: Fer2013, last: Path) -> Run:
-    """A fresh run, or the one that `last` holds. Raises CheckpointInvalid when that is another recipe's or data's."""
+def _to(images: Tensor, device: str) -> Tensor:
+    """In channels-last memory, 2-3 times as fast as channels-first on CPUs."""
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def start_or_resume(recipe: Recipe, data: Fer2013, last: Path, options: Options) -> Run:
+    """A fresh run, or the one that `last` holds.
+
+    Raises CheckpointInvalid when that is another recipe's or data's, or began with other weights.
+    """
     torch.manual_seed(recipe.seed)
-    build = MODELS[recipe.model]
-    model = build(len(EMOTIONS), recipe.dropout, recipe.seeded and not last.exists())
-    run = start(model, build(len(EMOTIONS), recipe.dropout, False), recipe, data.sha256)
+    build, network = Build(len(EMOTIONS), recipe.dropout, recipe.width), MODELS[recipe.model]
+    model = network(build, recipe.seeded and not last.exists() and options.start_from is None)
+    objective = Objective(recipe, model, torch.from_numpy(data.training.labels), len(EMOTIONS)).to(options.device)
+    first = begin_with(model, options.start_from)
+    average = network(build, False).to(options.device)
+    model.to(options.device)
+    optimizer, rate = optimizer_of(recipe, model), rate_of(recipe)
+    run = start(model, average, recipe, data.sha256, optimizer=optimizer, rate=rate)
+    run.losses, run.first_weights = objective, first
     run.resume(last)
+    run.check_first_weights(first)
     return run

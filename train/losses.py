@@ -21,16 +21,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
     return (losses * weights).sum() / (targets * weights).sum()
 
 
-def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far the answers are from a teacher's, both softened (Hinton et al. 2015, arXiv 1503.02531, section 2).
-
-    The Kullback-Leibler divergence times the squared temperature, so that its gradient does not shrink with it.
-    """
-    wanted = functional.softmax(teacher / temperature, dim=1)
-    given = functional.log_softmax(logits / temperature, dim=1)
-    return functional.kl_div(given, wanted, reduction="batchmean") * temperature**2
-
-
 def balanced_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
     """(classes,) inversely proportional to how often each label occurs, mean 1 over the classes that do; else 0."""
     counts = np.bincount(labels, minlength=classes).astype(np.float64)

@@ -11,8 +11,14 @@ import yaml
 from train.augment import Augment
 from train.errors import RecipeInvalid
 from train.models import MODELS
+from train.models.base import MAX_WIDTH
 
 Kind = TypeVar("Kind")
+CHOICES = {
+    "optimizer": ("adamw", "adam", "sgd"),
+    "schedule": ("cosine", "step"),
+    "balance": ("none", "weights", "oversample"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,20 @@ class Recipe:
     label_smoothing: float = 0.05
     votes_weight: float = 0.0  # share of the FER+ votes in the targets, 0..1
     dropout: float = 0.2
+    width: float = 1.0  # multiplies the network's channels
     ema_decay: float = 0.998  # per step
     seed: int = 0
+    optimizer: str = "adamw"  # adamw, adam or sgd
+    momentum: float = 0.9  # of sgd
+    schedule: str = "cosine"  # cosine, or step: times step_factor every step_epochs
+    step_epochs: float = 15.0
+    step_factor: float = 0.94
+    balance: str = "none"  # weights: rare classes count more; oversample: they are drawn again
+    center_weight: float = 0.0  # share of the center loss in the whole
+    center_rate: float = 0.001  # at which centres follow their class
+    l2_last: float = 0.0  # times the squared weights of the fully connected layers of a network that has them
+    teacher_weight: float = 0.0  # share of the teachers' answers in the targets
+    teacher_temperature: float = 1.0  # divides the teachers' logits
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
@@ -39,11 +57,29 @@ class Recipe:
             raise RecipeInvalid(f"recipe {self.name}: unknown model {self.model!r}; known: {', '.join(MODELS)}")
         if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:
             raise RecipeInvalid(f"recipe {self.name}: epochs, batch_size and learning_rate must be positive")
-        shares = (self.votes_weight, self.label_smoothing, self.dropout, self.ema_decay)
-        if not all(0 <= share <= 1 for share in shares):
+        if not 0 < self.width <= MAX_WIDTH:
             raise RecipeInvalid(
-                f"recipe {self.name}: votes_weight, label_smoothing, dropout and ema_decay lie in 0..1, got {shares}"
+                f"recipe {self.name}: width must be above 0 and at most {MAX_WIDTH:g}, got {self.width}"
             )
+        if wrong := self._wrong():
+            raise RecipeInvalid(f"recipe {self.name}: {wrong}")
+
+    def _wrong(self) -> str | None:
+        """Why nobody can train so; None when all is well."""
+        for name in ("votes_weight", "label_smoothing", "dropout", "ema_decay", "momentum", "teacher_weight"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                return f"{name} must lie in 0..1, got {share}"
+        for name in ("center_weight", "center_rate", "l2_last"):
+            if (value := getattr(self, name)) < 0:
+                return f"{name} must not be negative, got {value}"
+        for name, known in CHOICES.items():
+            if (chosen := getattr(self, name)) not in known:
+                return f"unknown {name} {chosen!r}; known: {', '.join(known)}"
+        if self.seed < 0 or min(self.step_epochs, self.step_factor, self.teacher_temperature) <= 0:
+            return "seed must not be negative, step_epochs, step_factor and teacher_temperature must be positive"
+        if self.center_weight and self.augment.mixup:
+            return "the center loss knows no blended classes; set augment.mixup or center_weight to 0"
+        return None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `recipe_from` takes them back."""

@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import math
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from train.checkpoint import MODEL_PREFIX, Checkpoint, read_checkpoint, save_checkpoint, what_differs
+from engines.spec import sha256_of
+from train.checkpoint import MODEL_PREFIX, Checkpoint, load_weights, read_checkpoint, save_checkpoint, what_differs
 from train.data import REPOSITORY
-from train.errors import CheckpointInvalid
+from train.errors import CheckpointInvalid, DeviceMissing
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
 
+Rate = Callable[[float], float]  # epoch, counted from 0 with fractions -> learning rate
+
+
 class Schedule(Protocol):
-    """What every recipe says about the optimiser."""
+    """What every recipe says about a run."""
 
     @property
     def epochs(self) -> int: ...
@@ -49,10 +55,13 @@ class Run:
 
     model: nn.Module  # being trained
     average: nn.Module  # its exponential moving average: what is evaluated and kept
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     recipe: Schedule
     data_sha256: str
+    rate: Rate
+    losses: nn.Module | None = None  # what a loss learns beside the network, such as centres
     epoch: int = 0  # finished ones
+    steps: int = 0  # of the optimiser
     best: float = 0.0  # of `average`, on what is chosen on; higher is better
     first_weights: str | None = None  # SHA-256 of the checkpoint that the run began with, if not at random
     commit: str | None = field(default_factory=lambda: running_commit())  # of the code: asked once, at the start
@@ -77,13 +86,17 @@ class Run:
                 "the run in this folder was started with another recipe or other data; choose another --out, or "
                 "remove it"
             )
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "training": {}, "optimizer": {}}
+        if "steps" not in record:
+            raise CheckpointInvalid("the run in this folder is an older version's; choose another --out, or remove it")
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "training": {}, "losses": {}, "optimizer": {}}
         for name, value in checkpoint.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = value
         try:
             self.average.load_state_dict(parts["model"])
             self.model.load_state_dict(parts["training"])
+            if self.losses is not None:
+                self.losses.load_state_dict(parts["losses"])
         except RuntimeError as error:
             raise CheckpointInvalid(
                 f"the run in this folder is of another network ({what_differs(error)}); choose another --out, or "
@@ -94,17 +107,26 @@ class Run:
             number, field = name.split(".")
             state["state"].setdefault(int(number), {})[field] = value
         self.optimizer.load_state_dict(state)
-        self.epoch, self.first_weights = record["epoch"], record.get("first_weights")
+        self.epoch, self.steps, self.first_weights = record["epoch"], record["steps"], record["first_weights"]
         self.best = next(iter(record["metrics"].values()))
+
+    def check_first_weights(self, sha256: str | None) -> None:
+        """Raises CheckpointInvalid when the run began with another checkpoint than the one of this digest."""
+        if sha256 not in (None, self.first_weights):
+            raise CheckpointInvalid(
+                "the run in this folder began with other weights; leave --start out to go on with it, or choose "
+                "another --out"
+            )
 
     def step(self, loss: Tensor, epoch: float) -> None:
         """One step of the optimiser and of the average. `epoch` counts from 0, with fractions."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, epoch)
+            group["lr"] = self.rate(epoch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        decay = min(self.recipe.ema_decay, (1 + self._steps()) / (10 + self._steps()))  # it starts from random weights
+        self.steps += 1
+        decay = min(self.recipe.ema_decay, (1 + self.steps) / (10 + self.steps))  # it starts from random weights
         with torch.no_grad():
             for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
                 if kept.is_floating_point():
@@ -116,16 +138,14 @@ class Run:
         """From which this epoch draws."""
         return self.recipe.seed * 100_003 + self.epoch
 
-    def _steps(self) -> int:
-        """Of the optimiser, since the beginning."""
-        return int(next(iter(self.optimizer.state.values()))["step"])
-
     def _average(self) -> dict[str, Tensor]:
         return {f"{MODEL_PREFIX}{name}": value for name, value in self.average.state_dict().items()}
 
     def _everything(self) -> dict[str, Tensor]:
         tensors = self._average()
         tensors |= {f"training.{name}": value for name, value in self.model.state_dict().items()}
+        if self.losses is not None:
+            tensors |= {f"losses.{name}": value for name, value in self.losses.state_dict().items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
         return tensors
@@ -134,6 +154,7 @@ class Run:
         return {
             "recipe": self.recipe.as_dict(),
             "epoch": self.epoch,
+            "steps": self.steps,
             "first_weights": self.first_weights,
             "data_sha256": self.data_sha256,
             "commit": self.commit,
@@ -142,15 +163,41 @@ class Run:
         }
 
 
-def start(model: nn.Module, average: nn.Module, recipe: Schedule, data_sha256: str) -> Run:
-    """A run at its beginning. `average` becomes a copy of `model`."""
+def start(
+    model: nn.Module,
+    average: nn.Module,
+    recipe: Schedule,
+    data_sha256: str,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    rate: Rate | None = None,
+) -> Run:
+    """A run at its beginning. `average` becomes a copy of `model`.
+
+    Without others, the optimiser is AdamW, and its rate rises through the warm-up and falls as half a cosine.
+    """
     average.load_state_dict(model.state_dict())
     for network in (model, average):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Run(model, average.eval(), _optimizer(model, recipe), recipe, data_sha256)
+    chosen = optimizer or adamw(model, recipe)
+    return Run(model, average.eval(), chosen, recipe, data_sha256, rate or partial(cosine_rate, recipe))
 
 
-def learning_rate(recipe: Schedule, epoch: float) -> float:
+def begin_with(model: nn.Module, checkpoint: Path | None) -> str | None:
+    """The digest of the checkpoint whose weights `model` now has; None without one."""
+    if checkpoint is None:
+        return None
+    load_weights(model, read_checkpoint(checkpoint))
+    return sha256_of(checkpoint)
+
+
+def check_device(device: str) -> None:
+    """Raises DeviceMissing when torch has no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceMissing("torch finds no CUDA device here; train with --device cpu")
+
+
+def cosine_rate(recipe: Schedule, epoch: float) -> float:
     """Linear warm-up, then half a cosine down to zero. `epoch` counts from 0, with fractions."""
     if epoch < recipe.warmup_epochs:
         return recipe.learning_rate * (epoch + 1e-2) / (recipe.warmup_epochs + 1e-2)
@@ -158,7 +205,7 @@ def learning_rate(recipe: Schedule, epoch: float) -> float:
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _optimizer(model: nn.Module, recipe: Schedule) -> torch.optim.AdamW:
+def adamw(model: nn.Module, recipe: Schedule) -> torch.optim.AdamW:
     """AdamW that decays kernels only: pulling batch norm or biases to zero would change what a layer computes."""
     kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]

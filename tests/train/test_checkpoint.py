@@ -15,13 +15,14 @@ from safetensors.torch import save_file  # noqa: E402 - after the skip
 from train.checkpoint import SCHEMA, Checkpoint, build_model, read_checkpoint, save_checkpoint  # noqa: E402
 from train.errors import CheckpointInvalid  # noqa: E402
 from train.models import MODELS  # noqa: E402
+from train.models.base import Build  # noqa: E402
 from train.recipe import Recipe  # noqa: E402
 
 RECORD = {"recipe": Recipe("tiny", "mobilenet_v1", seeded=False).as_dict(), "epoch": 1}
 
 
 def weights() -> dict[str, torch.Tensor]:
-    return {f"model.{name}": value for name, value in MODELS["mobilenet_v1"](7, 0.2, False).state_dict().items()}
+    return {f"model.{name}": value for name, value in MODELS["mobilenet_v1"](Build(7, 0.2), False).state_dict().items()}
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:

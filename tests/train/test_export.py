@@ -19,6 +19,7 @@ from train.errors import ExportRefused  # noqa: E402
 from train.evaluate import evaluate  # noqa: E402
 from train.export import check_batch_invariance, check_parity, export  # noqa: E402
 from train.models import MODELS  # noqa: E402
+from train.models.base import Build  # noqa: E402
 from train.parity import COUNT  # noqa: E402
 from train.predict import open_model  # noqa: E402
 from train.recipe import Recipe  # noqa: E402
@@ -35,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Fer2013]
     torch.manual_seed(0)
     write_archive(room / "fer.npz")
     data = load_fer2013(room / "fer.npz")
-    weights = {f"model.{k}": v for k, v in MODELS["mobilenet_v1"](7, 0.2, False).state_dict().items()}
+    weights = {f"model.{k}": v for k, v in MODELS["mobilenet_v1"](Build(7, 0.2), False).state_dict().items()}
     record = {"recipe": RECIPE.as_dict(), "epoch": 1, "commit": None, "data_sha256": data.sha256, "torch": "2"}
     save_checkpoint(room / "best.safetensors", Checkpoint(weights, record))
     export(room / "best.safetensors", room / "model", data)

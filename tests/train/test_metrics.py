@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.metrics import calibration_error, fit_temperature, report, softmax
+from train.metrics import BINS, agreement, calibration_error, ensemble, fit_temperature, reliability, report, softmax
 
 LABELS = ("a", "b", "c")
 
@@ -20,6 +20,17 @@ def test_confusion_recall_and_macro_f1() -> None:
     assert made.recall.tolist() == pytest.approx([2 / 3, 1.0, 0.0])
     assert made.macro_f1 == pytest.approx((2 * 2 / 6 + 2 * 2 / 5 + 0) / 3)
     assert "66.67%" in made.as_text()
+
+
+def test_precision_is_the_right_share_of_each_answer() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 2])
+    answers = np.array([0, 0, 1, 1, 1, 0])
+    made = report(np.eye(3, dtype=np.float32)[answers], truth, LABELS, temperature=1.0)
+
+    assert made.precision.tolist() == pytest.approx([2 / 3, 2 / 3, 0.0])  # c was never answered
+    assert made.f1.tolist() == pytest.approx([2 / 3, 4 / 5, 0.0])
+    assert made.as_dict()["precision"] == {"a": 0.6667, "b": 0.6667, "c": 0.0}
+    assert made.confusion_text().splitlines()[-1].split() == ["precision", "66.7%", "66.7%", "0.0%"]
 
 
 def test_a_class_that_never_comes_has_recall_0_and_no_warning() -> None:
@@ -39,3 +50,44 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
     probabilities = np.tile([0.8, 0.1, 0.1], (10, 1))
     truth = np.array([0] * 6 + [1] * 4)
     assert calibration_error(probabilities, truth) == pytest.approx(0.2)
+
+
+def test_reliability_counts_each_answer_in_the_bin_of_its_confidence() -> None:
+    probabilities = np.array([[1.0, 0.0, 0.0], [0.5, 0.4, 0.1], [0.5, 0.1, 0.4]])
+    made = reliability(probabilities, np.array([0, 0, 2]))
+    half = int(0.5 * BINS)
+    assert made.images.tolist() == [2 if at == half else int(at == BINS - 1) for at in range(BINS)]
+    assert made.confidence[[half, -1]].tolist() == [0.5, 1.0]
+    assert made.accuracy[[half, -1]].tolist() == [0.5, 1.0]
+    assert made.error == 0.0
+
+
+def test_an_ensemble_of_equal_members_is_the_member() -> None:
+    logits = np.random.default_rng(5).normal(0.0, 3.0, (20, 3)).astype(np.float32)
+    joined = ensemble([logits, logits], [2.0, 2.0])
+    assert joined.dtype == np.float32
+    np.testing.assert_allclose(softmax(joined), softmax(logits / 2), atol=1e-6)
+
+
+def test_an_ensemble_is_the_mean_of_probabilities_each_at_its_temperature() -> None:
+    first, second = np.log([[0.9, 0.1]]), 3 * np.log([[0.2, 0.8]])
+    joined = ensemble([first.astype(np.float32), second.astype(np.float32)], [1.0, 3.0])
+    np.testing.assert_allclose(np.exp(joined), [[0.55, 0.45]], atol=1e-6)
+
+
+def test_a_certain_no_of_all_members_stays_finite() -> None:
+    logits = np.array([[0.0, -2000.0]], np.float32)
+    assert ensemble([logits, logits], [1.0, 1.0]).tolist() == [[0.0, -2000.0]]
+
+
+def test_ferplus_counts_only_images_with_more_than_half_of_the_votes() -> None:
+    votes = np.array([[6, 4, 0], [5, 5, 0], [4, 3, 3], [0, 0, 1], [0, 0, 0], [0, 200, 100]], np.uint8)
+    answers = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 0, 1]]
+    found = agreement(answers, votes)
+    assert (found.images, found.right) == (3, 2)  # the first, the fourth (answered b, voted c) and the last
+    assert found.accuracy == pytest.approx(2 / 3)
+
+
+def test_without_votes_there_is_nothing_to_agree_with() -> None:
+    found = agreement(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.uint8))
+    assert (found.images, found.accuracy) == (0, 0.0)

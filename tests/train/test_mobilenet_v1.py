@@ -1,4 +1,4 @@
-"""MobileNetV1: shapes, that it can learn, and where ImageNet's numbers go."""
+"""MobileNetV1: shapes, its names in checkpoints, and where ImageNet's numbers go."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
 
-from tests.train.synthetic import pictures  # noqa: E402 - after the skip
-from train.data import shared_file  # noqa: E402
-from train.errors import DataMissing  # noqa: E402
+from train.data import shared_file  # noqa: E402 - after the skip
+from train.errors import DataMissing, RecipeInvalid  # noqa: E402
+from train.models import MODELS  # noqa: E402
+from train.models.base import Build  # noqa: E402
 from train.models.mobilenet_v1 import MobileNetV1, load_imagenet  # noqa: E402
 
 
 def test_shapes_and_size() -> None:
-    model = MobileNetV1(classes=7).eval()
+    model = MobileNetV1(Build(classes=7)).eval()
     with torch.inference_mode():
         images = torch.zeros(2, 1, 48, 48)
         assert model.stem(images).shape == (2, 32, 24, 24)
@@ -25,26 +26,26 @@ def test_shapes_and_size() -> None:
     assert 3_200_000 < sum(p.numel() for p in model.parameters()) < 3_250_000  # 3.2 M without ImageNet's classifier
 
 
-def test_it_learns_32_pictures_by_heart() -> None:
-    torch.manual_seed(0)
-    torch.set_flush_denormal(True)
-    labels = torch.arange(32) % 7
-    images = torch.from_numpy(pictures(labels.numpy(), seed=1)).float().div(127.5).sub(1.0).unsqueeze(1)
-    model = MobileNetV1(classes=7, dropout=0.0).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(10):
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.1
-    assert (model(images).argmax(dim=1) == labels).all()
+def test_checkpoints_name_its_tensors_in_this_order() -> None:
+    names = list(MobileNetV1(Build(classes=7)).state_dict())
+    assert names[:2] == ["stem.0.weight", "stem.1.weight"]
+    assert names[6] == "blocks.0.0.0.weight"
+    assert names[-2:] == ["classifier.weight", "classifier.bias"]
+    assert len(names) == 27 * 6 + 2  # a kernel and five tensors of batch norm for each of 27 convolutions
+
+
+def test_width_gives_multiples_of_8() -> None:
+    narrow = MobileNetV1(Build(classes=7, width=0.3))
+    channels = [layer.out_channels for layer in narrow.blocks.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert narrow.stem[0].out_channels == 8
+    assert sorted(set(channels)) == [8, 16, 40, 80, 152, 304]
+    assert narrow.embedding_width == 304
 
 
 @pytest.mark.shared
 def test_imagenet_weights_go_to_their_places(shared: Path) -> None:
     path = shared / "pretrain/mobilenet_v1_1.0_imagenet_partial.npz"
-    model = MobileNetV1(classes=7)
+    model = MobileNetV1(Build(classes=7))
     fresh = load_imagenet(model, path)
 
     assert fresh == [
@@ -65,6 +66,21 @@ def test_imagenet_weights_go_to_their_places(shared: Path) -> None:
         np.testing.assert_array_equal(state["blocks.11.1.1.running_var"], keras["conv_pw_12_bn__moving_variance"])
 
 
+@pytest.mark.shared
+def test_with_three_channels_the_first_kernel_is_taken_as_it_is(shared: Path) -> None:
+    path = shared / "pretrain/mobilenet_v1_1.0_imagenet_partial.npz"
+    model = MobileNetV1(Build(classes=7, channels=3))
+    load_imagenet(model, path)
+    with np.load(path) as keras:
+        kernel = keras["conv1__kernel"].transpose(3, 2, 0, 1)
+    np.testing.assert_array_equal(model.state_dict()["stem.0.weight"].numpy(), kernel)
+
+
+def test_imagenet_weights_fit_width_1_alone() -> None:
+    with pytest.raises(RecipeInvalid, match=r"of width 1, got width 0\.5; set width: 1 or seeded: false"):
+        MODELS["mobilenet_v1"](Build(classes=7, width=0.5), True)
+
+
 def test_missing_seed_weights_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOSTREAM_SHARED", str(tmp_path))
     with pytest.raises(DataMissing, match="EMOSTREAM_SHARED"):
@@ -72,4 +88,4 @@ def test_missing_seed_weights_are_one_sentence(tmp_path: Path, monkeypatch: pyte
     broken = tmp_path / "weights.npz"
     broken.write_bytes(b"no weights")
     with pytest.raises(DataMissing, match="fetch it again"):
-        load_imagenet(MobileNetV1(classes=7), broken)
+        load_imagenet(MobileNetV1(Build(classes=7)), broken)

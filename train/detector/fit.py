@@ -16,8 +16,6 @@ from torch.utils.data import DataLoader, Dataset
 from engines.decoding import reader_of
 from engines.decoding.base import Candidates
 from engines.preprocess import to_batch
-from engines.spec import sha256_of
-from train.checkpoint import load_weights, read_checkpoint
 from train.detector.corpus import Corpus, Origin
 from train.detector.find import MOST
 from train.detector.loss import Targets, loss
@@ -26,8 +24,8 @@ from train.detector.network import OUTPUTS, Exported, FaceNet
 from train.detector.recipe import COLORS, DetectorRecipe
 from train.detector.scoring import Tally
 from train.detector.spec import draft_spec
-from train.errors import CheckpointInvalid, DataMissing, DeviceMissing
-from train.run import BEST, LAST, Run, start
+from train.errors import DataMissing
+from train.run import BEST, LAST, Run, begin_with, check_device, start
 
 HELD_OUT_PICTURES = 160
 HELD_OUT_SEED = 20261121
@@ -50,8 +48,7 @@ def fit(
     make mosaics; their number changes nothing but the speed. `stop_after` ends this call after so many epochs, with the
     run unfinished; None trains to the end.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceMissing("torch finds no CUDA device here; train with --device cpu")
+    check_device(device)
     torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
     run = start_or_resume(recipe, corpus, folder / LAST, device, start_from)
@@ -164,17 +161,11 @@ def start_or_resume(
     torch.manual_seed(recipe.seed)
     channels = COLORS[recipe.color]
     network = FaceNet(channels)
-    if start_from is not None:
-        load_weights(network, read_checkpoint(start_from))
-    began_with = None if start_from is None else sha256_of(start_from)
+    first = begin_with(network, start_from)
     run = start(network.to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
-    run.first_weights = began_with
+    run.first_weights = first
     run.resume(last)
-    if began_with not in (None, run.first_weights):
-        raise CheckpointInvalid(
-            f"the run in this folder did not begin with {start_from}; leave --start out to go on with it, or choose "
-            "another --out"
-        )
+    run.check_first_weights(first)
     return run
 
 

@@ -1,7 +1,7 @@
-"""MobileNetV1 for 48x48 luma faces. Howard et al. 2017, https://arxiv.org/abs/1704.04861 (table 1).
+"""MobileNetV1 for 48x48 faces. Howard et al. 2017, https://arxiv.org/abs/1704.04861 (table 1; width: section 3.3).
 
-Two things differ from the paper: one input channel, and the classifier is a 1x1 convolution *before* the flatten. As a
-matrix product its rounding depends on how many faces share the batch; as a convolution each face is computed alone.
+Two things differ from the paper: one input channel, if wanted, and the classifier is a 1x1 convolution *before* the
+flatten (why: `base.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data import read_npz
+from train.errors import RecipeInvalid
+from train.models.base import Build, Network
 
 # (output channels, stride) of the 13 depthwise-separable blocks
 BLOCKS = (
@@ -33,23 +35,24 @@ STEM_CHANNELS = 32
 BATCH_NORM_EPS = 1e-3  # Keras' value, with which the ImageNet weights were trained
 
 
-class MobileNetV1(nn.Module):
-    """(B, 1, 48, 48) float32 -> (B, classes) logits."""
+class MobileNetV1(Network):
+    """(B, channels, 48, 48) float32 -> (B, classes) logits. The shapes below are those of width 1."""
 
-    def __init__(self, classes: int, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.stem = _conv_bn(1, STEM_CHANNELS, kernel=3, stride=2)  # (B, 32, 24, 24)
-        inputs = [STEM_CHANNELS] + [channels for channels, _ in BLOCKS]
-        self.blocks = nn.Sequential(
-            *[_separable(before, after, stride) for before, (after, stride) in zip(inputs, BLOCKS, strict=False)]
-        )  # (B, 1024, 2, 2)
+    def __init__(self, build: Build) -> None:
+        super().__init__(build)
+        stem = build.scaled(STEM_CHANNELS)
+        after = [build.scaled(channels) for channels, _ in BLOCKS]
+        before = [stem, *after[:-1]]
+        strides = [stride for _, stride in BLOCKS]
+        self.stem = _conv_bn(build.channels, stem, kernel=3, stride=2)  # (B, 32, 24, 24)
+        self.blocks = nn.Sequential(*map(_separable, before, after, strides))  # (B, 1024, 2, 2)
         self.pool = nn.AdaptiveAvgPool2d(1)  # (B, 1024, 1, 1)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Conv2d(BLOCKS[-1][0], classes, kernel_size=1)
+        self.dropout = nn.Dropout(build.dropout)
+        self.classifier = nn.Conv2d(after[-1], build.classes, kernel_size=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.pool(self.blocks(self.stem(images)))
-        return self.classifier(self.dropout(features)).flatten(1)
+    def features(self, images: Tensor) -> Tensor:
+        pooled: Tensor = self.pool(self.blocks(self.stem(images)))
+        return pooled
 
 
 def _conv_bn(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -66,11 +69,16 @@ def _separable(before: int, after: int, stride: int) -> nn.Sequential:
 
 
 def load_imagenet(model: MobileNetV1, path: Path) -> list[str]:
-    """Copy Keras' ImageNet weights into `model`; what stays fresh is returned, by name.
+    """Copy Keras' ImageNet weights into a `model` of width 1; what stays fresh is returned, by name.
 
     Fresh are the classifier and the last pointwise kernel, which the file lacks; that layer's batch norm describes the
     lost kernel's outputs, so it stays fresh too.
     """
+    if model.build.width != 1:
+        raise RecipeInvalid(
+            f"the ImageNet weights are of a MobileNetV1 of width 1, got width {model.build.width:g}; set width: 1 or "
+            "seeded: false"
+        )
     keras = read_npz(path)
     state = model.state_dict()
     fresh = []
@@ -81,6 +89,8 @@ def load_imagenet(model: MobileNetV1, path: Path) -> list[str]:
         if seed is None:
             fresh.append(name)
         else:
+            if name == "stem.0.weight" and model.build.channels == 1:
+                seed = seed.sum(axis=1, keepdims=True)  # a grey picture has R = G = B
             value.copy_(torch.from_numpy(np.ascontiguousarray(seed)))  # state_dict shares memory with the model
     return fresh
 
@@ -108,5 +118,4 @@ def _seed_of(name: str, keras: Mapping[str, NDArray[np.float32]]) -> NDArray[np.
     kernel = keras.get(f"{layer}__kernel")
     if kernel is None:
         return None
-    ours = kernel.transpose(3, 2, 0, 1)  # H W in out -> out in H W
-    return ours.sum(axis=1, keepdims=True) if layer == "conv1" else ours  # a grey picture has R = G = B
+    return kernel.transpose(3, 2, 0, 1)  # H W in out -> out in H W; the first layer's in is R G B

@@ -82,7 +82,7 @@ def test_what_a_run_began_with_is_kept(tmp_path: Path, console: Console, monkeyp
     best = fit(TINY, corpus(), tmp_path / "second", console, stop_after=1)
     assert read_checkpoint(first).record["first_weights"] is None
     assert read_checkpoint(best).record["first_weights"] == sha256_of(first)
-    with pytest.raises(CheckpointInvalid, match="did not begin with"):
+    with pytest.raises(CheckpointInvalid, match="began with other weights"):
         fit(TINY, corpus(), tmp_path / "first", console, start_from=best)
 
 
