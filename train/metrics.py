@@ -34,10 +34,20 @@ class Report:
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
+    def precision(self) -> NDArray[np.float64]:
+        """(labels,) share of each answer that was right; 0 where it was never given."""
+        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """(labels,) harmonic mean of precision and recall."""
+        doubled = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        return _ratio(2 * np.diag(self.confusion), doubled)
+
+    @property
     def macro_f1(self) -> float:
         """Unweighted mean of the F1 of the classes: rare ones count as much as frequent ones."""
-        doubled = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
-        return float(_ratio(2 * np.diag(self.confusion), doubled).mean())
+        return float(self.f1.mean())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, rounded to 4 decimals, for JSON."""
@@ -45,7 +55,8 @@ class Report:
             "images": int(self.confusion.sum()),
             "accuracy": round(self.accuracy, 4),
             "macro_f1": round(self.macro_f1, 4),
-            "recall": {label: round(float(r), 4) for label, r in zip(self.labels, self.recall, strict=True)},
+            "recall": self._by_label(self.recall),
+            "precision": self._by_label(self.precision),
             "confusion": self.confusion.tolist(),
             "temperature": round(self.temperature, 4),
             "ece_before": round(self.ece_before, 4),
@@ -62,11 +73,42 @@ class Report:
         )
 
     def confusion_text(self) -> str:
-        """A table: one row per truth, one column per answer, and each row's recall."""
+        """A table: one row per truth, one column per answer; each row's recall, and last each column's precision."""
         rows = [f"{'truth / answer':>14}" + "".join(f"{label:>9}" for label in self.labels) + "   recall"]
         for label, counts, recall in zip(self.labels, self.confusion, self.recall, strict=True):
             rows.append(f"{label:>14}" + "".join(f"{count:>9}" for count in counts) + f"{recall:>9.1%}")
+        rows.append(f"{'precision':>14}" + "".join(f"{share:>9.1%}" for share in self.precision))
         return "\n".join(rows)
+
+    def _by_label(self, values: NDArray[np.float64]) -> dict[str, float]:
+        return {label: round(float(value), 4) for label, value in zip(self.labels, values, strict=True)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reliability:
+    """Confidence against truth, over BINS equal bins of confidence. A bin can be empty."""
+
+    images: NDArray[np.int64]  # (BINS,) answers whose confidence fell into the bin
+    confidence: NDArray[np.float64]  # (BINS,) their mean confidence
+    accuracy: NDArray[np.float64]  # (BINS,) share of them that was right
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the bins' gaps of confidence and accuracy, weighted by their images."""
+        return float((self.images * np.abs(self.confidence - self.accuracy)).sum() / self.images.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How often the answer is what most FER+ voters said, over the images on which they clearly agree."""
+
+    images: int  # with a clear majority; can be 0
+    right: int
+
+    @property
+    def accuracy(self) -> float:
+        """0 where there is no image."""
+        return self.right / max(self.images, 1)
 
 
 def report(logits: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str], temperature: float) -> Report:
@@ -90,6 +132,25 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return probabilities
 
 
+def ensemble(logits: Sequence[NDArray[np.float32]], temperatures: Sequence[float]) -> NDArray[np.float32]:
+    """(N, labels) log of the mean of the members' probabilities, each member's logits at its own temperature.
+
+    Computed from logarithms, so that no probability becomes 0 on the way.
+    """
+    members = [_log_softmax(part / temperature) for part, temperature in zip(logits, temperatures, strict=True)]
+    return (np.logaddexp.reduce(members, axis=0) - np.log(len(members))).astype(np.float32)
+
+
+def agreement(logits: NDArray[np.float32], votes: NDArray[np.uint8]) -> Agreement:
+    """How (N, labels) `logits` agree with (N, labels) `votes`, where one label has more than half of an image's votes.
+
+    The other images have no single answer that people would call right.
+    """
+    clear = 2 * votes.max(axis=1).astype(np.int64) > votes.sum(axis=1, dtype=np.int64)
+    right = logits[clear].argmax(axis=1) == votes[clear].argmax(axis=1)
+    return Agreement(int(clear.sum()), int(right.sum()))
+
+
 def nll(logits: NDArray[np.float32], truth: NDArray[np.int64], temperature: float) -> float:
     """Mean negative log-likelihood of the truth under softmax(logits / temperature)."""
     of_truth = softmax(logits / temperature)[np.arange(len(truth)), truth]
@@ -105,13 +166,25 @@ def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> fl
 
 
 def calibration_error(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """Expected calibration error: the gap of confidence and accuracy over BINS equal bins, weighted by their size."""
+    """Expected calibration error of (N, labels) `probabilities`, 0..1."""
+    return reliability(probabilities, truth).error
+
+
+def reliability(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> Reliability:
+    """(N, labels) `probabilities` against (N,) `truth`, by the confidence of the answer."""
     confidence, answer = probabilities.max(axis=1), probabilities.argmax(axis=1)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gap = np.zeros(BINS)
-    np.add.at(gap, bins, confidence - (answer == truth))
-    return float(np.abs(gap).sum() / len(truth))
+    images = np.bincount(bins, minlength=BINS)
+    summed = np.bincount(bins, weights=confidence, minlength=BINS)
+    right = np.bincount(bins, weights=answer == truth, minlength=BINS)
+    return Reliability(images, _ratio(summed, images), _ratio(right, images))
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    logarithms: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logarithms
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

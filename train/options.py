@@ -16,7 +16,7 @@ from engines.store import VARIABLE, Model, find_model
 from train.errors import CheckpointInvalid, ExportRefused, TrainError
 
 USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
-NEEDS_EXTRA = {"torch", "safetensors", "onnx"}
+NEEDS_EXTRA = {"torch", "safetensors", "onnx", "matplotlib"}
 CORES = os.cpu_count() or 1
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

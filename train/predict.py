@@ -1,8 +1,12 @@
-"""Images -> logits, through a torch network or an exported model folder. Both take the batch that `to_batch` makes."""
+"""Images -> logits, through a torch network or an exported model folder. Both take the batch that `to_batch` makes.
+
+`open_network` opens either, so that what measures need not know which it was given.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +19,43 @@ from engines.base import Batch
 from engines.errors import ModelInvalid
 from engines.preprocess import to_batch
 from engines.spec import MODEL_FILE, ModelSpec, sha256_of
+from train.checkpoint import build_model, read_checkpoint
+from train.spec import draft_spec
 
 BATCH = 128  # images in memory at once
 ONNX_BATCH = 16
 
 Logits = NDArray[np.float32]  # (N, labels)
+Predict = Callable[[NDArray[np.uint8]], Logits]  # (N, H, W) luma -> logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """An emotion network that can be asked, whatever runs it."""
+
+    spec: ModelSpec
+    predict: Predict
+    temperature: float | None  # an exported model's own; a checkpoint has none yet
+
+
+def open_network(target: Path) -> Network:
+    """The network in a checkpoint (a file) or an exported model (a folder).
+
+    Raises CheckpointInvalid or ModelInvalid when it is no emotion network of ours.
+    """
+    if not target.is_dir():
+        checkpoint = read_checkpoint(target)
+        model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
+        return Network(draft, lambda images: predict_torch(model, images, draft), None)
+    spec, infer = open_model(target)
+    if spec.task != "emotion" or spec.color != "luma":
+        raise ModelInvalid(f"{target} is a {spec.task} model on {spec.color}; name an emotion network on luma")
+    return Network(spec, lambda images: predict_onnx(infer, images, spec), spec.temperature)
+
+
+def flip_averaged(predict: Predict) -> Predict:
+    """A `predict` that answers the mean of the logits of each picture and of its mirror image."""
+    return lambda images: (predict(images) + predict(images[:, :, ::-1])) / np.float32(2)
 
 
 def predict_torch(model: nn.Module, images: NDArray[np.uint8], spec: ModelSpec) -> Logits:
