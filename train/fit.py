@@ -62,7 +62,8 @@ def fit(recipe: Recipe, data: Fer2013, folder: Path, console: Console, options: 
             left_min = (time.monotonic() - started_s) * (recipe.epochs - run.epoch) / 60
             console.print(
                 f"epoch {run.epoch}/{recipe.epochs}  loss {loss:.4f}  PublicTest {accuracy:.2%}  "
-                f"best {run.best:.2%}  {len(data.training) / seconds:.0f} images/s  {left_min:.1f} min left"
+                f"best {run.best:.2%}  {len(data.training) / seconds:.0f} images/s  {left_min:.1f} min left",
+                soft_wrap=True,
             )
     return folder / BEST
 
