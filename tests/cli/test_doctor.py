@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stream.doctor import OPTIONAL
+from stream.config import Config
+from stream.doctor import OPTIONAL, examine
 from tests.cli.conftest import Run, World
 from tests.redis_server import RedisServer
 
@@ -51,3 +53,13 @@ def test_every_extra_that_is_named_exists() -> None:
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {match[1] for command in OPTIONAL.values() if (match := re.search(r"emostream\[([a-z-]+)\]", command))}
     assert {"train"} <= named <= set(extras)
+
+
+def test_a_package_that_is_missing_is_a_finding_and_the_rest_is_told_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # as Python itself marks what cannot be imported
+    states = {finding.what: finding.state for finding in examine(Config())}
+    assert states["video decoders"] == "missing"
+    assert states["face model"] == "ok"
+    assert "Redis" in states
