@@ -19,7 +19,7 @@ from train.augment import Augment  # noqa: E402
 from train.checkpoint import read_checkpoint  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import CheckpointInvalid, RecipeInvalid  # noqa: E402
-from train.fit import Options, epoch_rows, fit  # noqa: E402
+from train.fit import Options, epoch_rows, fit, shrunk  # noqa: E402
 from train.recipe import Recipe, read_recipe, recipe_from  # noqa: E402
 from train.run import LAST, cosine_rate  # noqa: E402
 
@@ -97,6 +97,7 @@ def test_blended_pictures_have_blended_targets() -> None:
         {"optimizer": "sgd", "schedule": "step", "step_epochs": 1.0, "center_weight": 0.001},
         {"optimizer": "adam", "model": "deep_emotion", "l2_last": 0.01, "balance": "weights"},
         {"augment": Augment(mixup=0.2), "balance": "oversample"},
+        {"first_side_px": 40, "grown_after": 0.5},
     ],
 )
 def test_every_kind_of_run_goes_on_as_if_it_had_not_stopped(
@@ -113,6 +114,27 @@ def test_every_kind_of_run_goes_on_as_if_it_had_not_stopped(
     )
     for name, tensor in whole.tensors.items():
         assert torch.equal(tensor, parts.tensors[name]), name
+
+
+def test_pictures_grow_to_their_whole_side() -> None:
+    recipe = replace(TINY, epochs=10, first_side_px=32, grown_after=0.6)
+    assert [recipe.side_px(epoch) for epoch in range(10)] == [32, 32, 32, 40, 40, 40, 48, 48, 48, 48]
+    assert {replace(TINY, epochs=10).side_px(epoch) for epoch in range(10)} == {48}
+    assert {replace(recipe, grown_after=0.0).side_px(epoch) for epoch in range(10)} == {48}
+
+
+def test_smaller_pictures_are_the_same_pictures() -> None:
+    even = torch.full((2, 1, 48, 48), 0.25)
+    assert shrunk(even, 48) is even
+    assert torch.allclose(shrunk(even, 32), torch.full((2, 1, 32, 32), 0.25))
+
+
+def test_a_network_of_one_size_is_not_trained_on_smaller_pictures(
+    tmp_path: Path, data: Fer2013, console: Console
+) -> None:
+    recipe = replace(TINY, model="deep_emotion", first_side_px=32, grown_after=0.5)
+    with pytest.raises(RecipeInvalid, match="deep_emotion takes no smaller pictures; leave first_side_px out"):
+        fit(recipe, data, tmp_path / "run", console)
 
 
 def test_a_run_begins_with_anothers_weights_and_learns_from_teachers(
@@ -142,7 +164,7 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
 
 def test_every_shipped_recipe_can_be_read() -> None:
     names = [read_recipe(path).name for path in sorted(RECIPES.glob("*.yaml"))]
-    assert {"mobilenet_v1", "residual_se"} <= set(names)
+    assert {"mobilenet_v1_center", "deep_emotion", "residual_se", "residual_cbam"} <= set(names)
 
 
 @pytest.mark.parametrize(

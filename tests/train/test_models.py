@@ -84,6 +84,17 @@ def test_images_of_another_shape_are_one_sentence(name: str, shape: tuple[int, .
             look(torch.zeros(shape))
 
 
+def test_smaller_pictures_are_for_training_only() -> None:
+    small = torch.zeros(2, 1, 32, 32)
+    for name in ("mobilenet_v1", "residual_se", "residual_cbam"):
+        model = fresh(name)
+        assert model.train()(small).shape == (2, CLASSES)
+        with pytest.raises(ValueError, match="expects images"):
+            model.eval()(small)
+    with pytest.raises(ValueError, match="expects images"):
+        fresh("deep_emotion")(small)
+
+
 @every_network
 def test_size(name: str) -> None:
     assert sum(parameter.numel() for parameter in fresh(name).parameters()) == PARAMETERS[name]

@@ -7,6 +7,7 @@ convolution each face is computed alone, and a camera never changes another one'
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class Network(nn.Module):
     A network here defines `features` and sets the two layers below, last, so that they stand last among its tensors.
     """
 
+    takes_smaller: ClassVar[bool] = False  # in training, square pictures of fewer pixels do as well
     dropout: nn.Module  # on the embedding, before the classifier
     classifier: nn.Conv2d  # 1x1
 
@@ -78,7 +80,10 @@ class Network(nn.Module):
     def _check(self, images: Tensor) -> None:
         if torch.jit.is_tracing():  # an export: there the shape is a part of the graph
             return
-        wanted = (self.build.channels, SIDE_PX, SIDE_PX)
+        side_px = SIDE_PX
+        if self.training and self.takes_smaller and images.ndim == 4:
+            side_px = min(images.shape[-1], SIDE_PX)
+        wanted = (self.build.channels, side_px, side_px)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
             raise ValueError(
                 f"{type(self).__name__} expects images (B, {', '.join(map(str, wanted))}), got {tuple(images.shape)}; "

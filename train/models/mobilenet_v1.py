@@ -38,6 +38,8 @@ BATCH_NORM_EPS = 1e-3  # Keras' value, with which the ImageNet weights were trai
 class MobileNetV1(Network):
     """(B, channels, 48, 48) float32 -> (B, classes) logits. The shapes below are those of width 1."""
 
+    takes_smaller = True
+
     def __init__(self, build: Build) -> None:
         super().__init__(build)
         stem = build.scaled(STEM_CHANNELS)

@@ -29,6 +29,8 @@ PLACE_KERNEL = 7  # of CBAM's convolution over places; Woo et al. found it bette
 class Residual(Network):
     """(B, channels, 48, 48) float32 -> (B, classes) logits. `attention(channels)` ends the inside of every block."""
 
+    takes_smaller = True
+
     def __init__(self, build: Build, attention: Callable[[int], nn.Module]) -> None:
         super().__init__(build)
         stem = before = build.scaled(STEM_CHANNELS)
