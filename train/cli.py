@@ -68,14 +68,18 @@ def evaluate(
     with one_sentence_errors():
         import torch
 
+        from engines.load import load_engine
         from train.data import load_fer2013
-        from train.evaluate import measure, write_page
+        from train.evaluate import measure, measure_elsewhere, write_page
         from train.plots import open_folder
 
         torch.set_num_threads(threads)
         if out:
             open_folder(out)
-        found = measure(targets, load_fer2013(), split, flip)
+        if data:
+            found = measure_elsewhere(targets, data, load_engine(find_detector(detector)), load_fer2013().public, flip)
+        else:
+            found = measure(targets, load_fer2013(), split, flip)
         if out:
             write_page(found, out)
         print(json.dumps(found.as_dict()) if as_json else found.as_text())

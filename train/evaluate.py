@@ -1,18 +1,24 @@
-"""Evaluate checkpoints and exported models on FER-2013: one look at each image, unless mirror images are asked for.
+"""Evaluate checkpoints and exported models: one look at each image, unless mirror images are asked for.
 
-Several targets are an ensemble: the mean of the members' probabilities, each at its own temperature.
+On a split of FER-2013, or on another collection, cut out as cameras cut faces out, with `measure_elsewhere`. Several
+targets are an ensemble: the mean of the members' probabilities, each at its own temperature.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from engines.base import Engine
 from engines.errors import ModelInvalid
-from train.data import Fer2013
+from train.crops import cut_out
+from train.data import Faces, Fer2013, load_pictures, without_votes
+from train.errors import DataMissing
 from train.metrics import (
     BINS,
     Agreement,
@@ -39,32 +45,47 @@ SPLIT_NAMES = {"training": "Training", "public": "PublicTest", "private": "Priva
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What one network, or an ensemble, is worth on one split."""
+    """What one network, or an ensemble, is worth on one set of faces."""
 
     targets: tuple[Path, ...]
-    split: str
+    data: str  # such as "FER-2013's PublicTest"
     flip: bool  # each picture averaged with its mirror image
     fitted: bool  # the temperature was fitted on PublicTest; else it is the exported model's own
     report: Report
     ferplus: Agreement
     before: Reliability  # of softmax(logits)
     after: Reliability  # of softmax(logits / temperature)
+    seen_before: bool = False  # the temperature was fitted on these very images
+    missed: int = 0  # pictures in which no face was found: no answer of the network, and not in the report
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all pictures that was answered rightly; one without an answer was not."""
+        images = self.report.confusion.sum()
+        return float(self.report.accuracy * images / (images + self.missed))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the report's, and what was measured how."""
         agreed = {"images": self.ferplus.images, "accuracy": round(self.ferplus.accuracy, 4)}
         return {
-            "split": self.split,
+            "data": self.data,
             "targets": [str(target) for target in self.targets],
             "flip": self.flip,
             **self.report.as_dict(),
+            "accuracy": round(self.accuracy, 4),
+            "missed": self.missed,
             "temperature_fitted": self.fitted,
             "ferplus_majority": agreed,
         }
 
     def as_text(self) -> str:
-        """The report for people, and a last line on FER+."""
-        return f"{self.split}: {self.report.as_text()}\n{ferplus_line(self.ferplus, self.report)}"
+        """The report for people, and what else there is to say: on FER+, and on faces that were not found."""
+        lines = [f"{self.data}: {self.report.as_text()}"]
+        if self.ferplus.images:
+            lines.append(ferplus_line(self.ferplus, self.report))
+        if self.missed:
+            lines.append(f"no face was found in {self.missed} more; these count as wrong: accuracy {self.accuracy:.2%}")
+        return "\n".join(lines)
 
 
 def evaluate(target: Path, data: Fer2013, split: str) -> Report:
@@ -81,21 +102,49 @@ def measure(targets: Sequence[Path], data: Fer2013, split: str, flip: bool = Fal
     An ensemble's own temperature is fitted on PublicTest, after its members' were applied: the mean of honest
     probabilities is too shy. Raises ModelInvalid when the members do not answer with the same labels.
     """
+    where = f"FER-2013's {SPLIT_NAMES[split]}"
+    return _judge(targets, open_same_labels(targets), data.split(split), where, data.public, flip)
+
+
+def measure_elsewhere(
+    targets: Sequence[Path], name: str, detector: Engine, public: Faces, flip: bool = False
+) -> Evaluation:
+    """The same on a data set of `train.data.SOURCES`, all of it, each face cut out as a camera's is.
+
+    Every answer but the label is wrong, also those that the data set does not have (CK+ has no neutral faces). `public`
+    is FER-2013's PublicTest, on which a missing temperature is fitted. Raises DataMissing for a class that the network
+    does not know, and when there is no face in any picture.
+    """
     networks = open_same_labels(targets)
+    spec, pictures = networks[0].spec, load_pictures(name)
+    if unknown := sorted(set(pictures.classes) - set(spec.labels)):
+        raise DataMissing(f"{name} has the class {unknown[0]}, which {targets[0]} does not know; leave it out")
+    crops = cut_out(pictures.images, detector, spec)
+    if not crops.found.any():
+        raise DataMissing(f"{detector.spec.name} finds no face in {name}; is this a collection of faces?")
+    truth = np.array([spec.labels.index(label) for label in pictures.classes])[pictures.labels[crops.found]]
+    faces = without_votes(crops.images, truth, len(spec.labels))
+    found = _judge(targets, networks, faces, f"{name}, cut out with {detector.spec.name}", public, flip)
+    return replace(found, missed=int((~crops.found).sum()))
+
+
+def _judge(
+    targets: Sequence[Path], networks: Sequence[Network], faces: Faces, where: str, public: Faces, flip: bool
+) -> Evaluation:
     fitted = len(networks) > 1 or networks[0].temperature is None
-    splits = tuple(dict.fromkeys(("public", split))) if fitted else (split,)
-    members = [answer(network, data, splits, flip) for network in networks]
-    whole = members[0] if len(members) == 1 else join(members, data)
-    faces, logits, temperature = data.split(split), whole.logits[split], whole.temperature
+    to_fit = public if fitted else None
+    members = [answer(network, faces, to_fit, flip) for network in networks]
+    whole = members[0] if len(members) == 1 else join(members, public)
     return Evaluation(
         targets=tuple(targets),
-        split=split,
+        data=where,
         flip=flip,
         fitted=fitted,
-        report=report(logits, faces.labels, networks[0].spec.labels, temperature),
-        ferplus=agreement(logits, faces.votes),
-        before=reliability(softmax(logits), faces.labels),
-        after=reliability(softmax(logits / temperature), faces.labels),
+        report=report(whole.logits, faces.labels, networks[0].spec.labels, whole.temperature),
+        ferplus=agreement(whole.logits, faces.votes),
+        before=reliability(softmax(whole.logits), faces.labels),
+        after=reliability(softmax(whole.logits / whole.temperature), faces.labels),
+        seen_before=fitted and faces is public,
     )
 
 
@@ -103,7 +152,8 @@ def measure(targets: Sequence[Path], data: Fer2013, split: str, flip: bool = Fal
 class Answers:
     """What one network said."""
 
-    logits: dict[str, Logits]  # by split
+    logits: Logits  # on the faces that are measured
+    public: Logits | None  # on FER-2013's PublicTest, where a temperature is fitted
     temperature: float
 
 
@@ -116,37 +166,39 @@ def open_same_labels(targets: Sequence[Path]) -> list[Network]:
     return networks
 
 
-def answer(network: Network, data: Fer2013, splits: Sequence[str], flip: bool) -> Answers:
-    """One network on some splits, at its own temperature, or else the one that fits PublicTest."""
+def answer(network: Network, faces: Faces, public: Faces | None, flip: bool) -> Answers:
+    """One network on some faces, at its own temperature, or else the one that fits `public`."""
     predict = flip_averaged(network.predict) if flip else network.predict
-    logits = {split: predict(data.split(split).images) for split in splits}
-    return Answers(logits, network.temperature or fit_temperature(logits["public"], data.public.labels))
+    logits = predict(faces.images)
+    if public is None:
+        assert network.temperature is not None
+        return Answers(logits, None, network.temperature)
+    fitted_on = logits if public is faces else predict(public.images)
+    return Answers(logits, fitted_on, network.temperature or fit_temperature(fitted_on, public.labels))
 
 
-def join(members: Sequence[Answers], data: Fer2013) -> Answers:
-    """The members as one; its temperature is fitted on PublicTest."""
+def join(members: Sequence[Answers], public: Faces) -> Answers:
+    """The members as one; its temperature is fitted on `public`."""
     temperatures = [member.temperature for member in members]
-    splits = members[0].logits
-    logits = {split: ensemble([member.logits[split] for member in members], temperatures) for split in splits}
-    return Answers(logits, fit_temperature(logits["public"], data.public.labels))
+    logits = ensemble([member.logits for member in members], temperatures)
+    fitted_on = ensemble([member.public for member in members if member.public is not None], temperatures)
+    return Answers(logits, fitted_on, fit_temperature(fitted_on, public.labels))
 
 
 def ferplus_line(ferplus: Agreement, of: Report) -> str:
-    """One sentence on the agreement with FER+, for text and page alike."""
-    if not ferplus.images:
-        return "FER+: no image has a clear majority"
+    """One sentence on the agreement with FER+."""
     share = ferplus.images / int(of.confusion.sum())
     return f"FER+ majority accuracy {ferplus.accuracy:.2%} on {ferplus.images} images with a clear one ({share:.1%})"
 
 
 _PAGE = """\
-# {split}: {accuracy:.2%}
+# {data}: {accuracy:.2%}
 
 {how}
 
 | | |
 |---|---|
-| images | {images:,} |
+| images | {images:,}{missed} |
 | accuracy | {accuracy:.2%} |
 | macro F1 | {macro_f1:.4f} |
 | FER+ majority accuracy | {ferplus} |
@@ -179,15 +231,16 @@ The numbers are in [{results}]({results}), the confusion matrix among them.
 
 def write_page(found: Evaluation, folder: Path) -> None:
     """Write `results.json`, two PNG diagrams and `README.md`, a page that shows all of it, into an existing folder."""
-    of, name = found.report, SPLIT_NAMES[found.split]
+    of, name = found.report, found.data
     (folder / RESULTS_FILE).write_text(json.dumps(found.as_dict(), indent=2) + "\n")
-    confusion_png(of, folder / CONFUSION_FILE, f"{name}: accuracy {of.accuracy:.2%}, macro F1 {of.macro_f1:.3f}")
+    confusion_png(of, folder / CONFUSION_FILE, f"{name}: accuracy {found.accuracy:.2%}, macro F1 {of.macro_f1:.3f}")
     reliability_png(found.before, found.after, of.temperature, folder / RELIABILITY_FILE, f"{name}: calibration")
     page = _PAGE.format(
-        split=name,
+        data=name,
         how=how(found),
         images=int(of.confusion.sum()),
-        accuracy=of.accuracy,
+        missed=f", and {found.missed:,} without a face that was found, which count as wrong" * bool(found.missed),
+        accuracy=found.accuracy,
         macro_f1=of.macro_f1,
         ferplus=_ferplus_cell(found.ferplus),
         temperature=of.temperature,
@@ -210,14 +263,14 @@ def how(found: Evaluation) -> str:
     alone = len(found.targets) == 1
     what = names if alone else f"The mean of the probabilities of {len(found.targets)} networks ({names})"
     looks = "the mean of the logits of each picture and its mirror image" if found.flip else "one look at each image"
-    return f"{what}, on FER-2013's {SPLIT_NAMES[found.split]}, {looks}."
+    return f"{what}, on {found.data}, {looks}."
 
 
 def origin(found: Evaluation) -> str:
     """Where the temperature comes from, and whether it has seen the images it is judged on."""
     if not found.fitted:
         return "the exported model's own"
-    return "fitted on PublicTest" + ", so on these very images" * (found.split == "public")
+    return "fitted on PublicTest" + ", so on these very images" * found.seen_before
 
 
 def rows(of: Report) -> list[str]:

@@ -18,12 +18,12 @@ from tests.train.synthetic import COLUMNS, write_archive, write_csv, write_label
 from train.data import (
     Faces,
     folds,
-    jaffe_pictures,
     load,
     load_ckplus,
     load_fer2013,
     load_folder,
     load_jaffe,
+    load_pictures,
     read_npz,
     shared_file,
     soft_labels,
@@ -187,7 +187,10 @@ def test_jaffe_is_reduced_by_area_and_can_be_had_whole(tmp_path: Path) -> None:
     means = images.mean(axis=(1, 2))  # averaging keeps the mean; picking pixels would not
     np.testing.assert_allclose(data.training.images.mean(axis=(1, 2)), means, atol=0.2)
     assert data.training.images.std() < 20  # of noise with 74
-    np.testing.assert_array_equal(jaffe_pictures(path), images)
+    pictures = load_pictures(f"jaffe:{path}")
+    np.testing.assert_array_equal(np.stack(pictures.images), images)
+    assert pictures.classes == data.classes
+    assert pictures.labels.tolist() == data.training.labels.tolist()
 
 
 def test_one_archive_is_not_taken_for_another(tmp_path: Path) -> None:
@@ -358,5 +361,5 @@ def test_the_real_jaffe_says_in_its_names_what_is_shown(shared: Path) -> None:
     assert [name[3:5] for name in names] == [codes[label] for label in faces.labels]
     assert faces.subjects is not None
     assert [name[:2] for name in names] == faces.subjects.tolist()
-    assert (len(faces), len(set(faces.subjects)), jaffe_pictures().shape) == (213, 10, (213, 256, 256))
+    assert (len(faces), len(set(faces.subjects)), np.shape(load_pictures("jaffe").images)) == (213, 10, (213, 256, 256))
     assert all(len(set(faces.subjects[held])) == 1 for _, held in folds(faces))  # ten women, ten folds

@@ -7,6 +7,7 @@ import struct
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -14,19 +15,27 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install '.[train]'")
 
-from engines.errors import ModelInvalid  # noqa: E402 - after the skip
+from engines.base import Engine  # noqa: E402 - after the skip
+from engines.errors import ModelInvalid  # noqa: E402
+from engines.load import load_engine  # noqa: E402
+from engines.portrait import portrait  # noqa: E402
+from engines.preprocess import align  # noqa: E402
 from engines.spec import EMOTIONS, MODEL_FILE, ModelSpec, sha256_of  # noqa: E402
 from tests.train.synthetic import write_archive  # noqa: E402
 from train.cli import app  # noqa: E402
+from train.crops import cut_out  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
-from train.evaluate import evaluate, measure, write_page  # noqa: E402
+from train.errors import DataMissing  # noqa: E402
+from train.evaluate import evaluate, measure, measure_elsewhere, write_page  # noqa: E402
 from train.onnx_file import write_onnx  # noqa: E402
+from train.parity import PORTRAIT_LANDMARKS  # noqa: E402
 from train.plots import new_figure  # noqa: E402
 from train.predict import flip_averaged, open_network, predict_torch  # noqa: E402
 from train.recipe import Recipe  # noqa: E402
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec  # noqa: E402
 
 SPEC = draft_spec(Recipe("tiny", "mobilenet_v1", seeded=False))
+MODELS = Path(__file__).parents[2] / "engines" / "models"
 WIDTH_PX = 1200
 pytestmark = pytest.mark.usefixtures("fonts")
 
@@ -47,6 +56,11 @@ class RowMeans(torch.nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.conv2d(batch, self.weights)[:, :, 0, 0]
+
+
+def detector() -> Engine:
+    """The one that ships."""
+    return load_engine(MODELS / "face")
 
 
 def write_model(folder: Path, model: torch.nn.Module, **changes: object) -> Path:
@@ -124,6 +138,62 @@ def test_mirror_images_take_away_what_leans() -> None:
     np.testing.assert_allclose(mirrored, predict_torch(symmetric, images, SPEC), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of two sizes of one face, called happy, and a wall that somebody called sad."""
+    folder = tmp_path_factory.mktemp("album")
+    (folder / "happy").mkdir()
+    (folder / "sad").mkdir()
+    cv2.imwrite(str(folder / "happy" / "whole.png"), portrait())
+    cv2.imwrite(str(folder / "happy" / "half.png"), cv2.resize(portrait(), None, fx=0.5, fy=0.5))
+    cv2.imwrite(str(folder / "sad" / "wall.png"), np.full((200, 300), 128, np.uint8))
+    return folder
+
+
+def happy_only(folder: Path) -> Path:
+    """A network that answers "happy" whatever it sees."""
+    layer = torch.nn.Conv2d(1, len(EMOTIONS), kernel_size=48)
+    torch.nn.init.zeros_(layer.weight)
+    layer.bias = torch.nn.Parameter(torch.eye(len(EMOTIONS))[EMOTIONS.index("happy")])
+    return write_model(folder, torch.nn.Sequential(layer, torch.nn.Flatten()))
+
+
+def test_faces_elsewhere_are_cut_out_and_one_that_is_not_found_is_wrong(
+    data: Fer2013, album: Path, tmp_path: Path
+) -> None:
+    found = measure_elsewhere([happy_only(tmp_path / "model")], f"folder:{album}", detector(), data.public)
+    happy = EMOTIONS.index("happy")
+    assert found.report.confusion[happy, happy] == found.report.confusion.sum() == 2
+    assert found.missed == 1
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.as_dict()["accuracy"] == 0.6667
+    assert "no face was found in 1 more" in found.as_text()
+    write_page(found, tmp_path)
+    assert "2, and 1 without a face that was found" in (tmp_path / "README.md").read_text()
+
+
+def test_a_face_is_framed_as_a_camera_would_frame_it() -> None:
+    luma = cv2.cvtColor(portrait(), cv2.COLOR_BGR2GRAY)
+    wall = np.full((60, 80), 90, np.uint8)
+    crops = cut_out([luma, wall, cv2.resize(luma, None, fx=0.5, fy=0.5)], detector(), SPEC)
+    assert crops.found.tolist() == [True, False, True]
+    assert crops.images.shape == (2, 48, 48)
+    by_hand = align(luma, np.array(PORTRAIT_LANDMARKS, np.float32), SPEC).astype(float)
+    whole, half = (crop.astype(float) for crop in crops.images)
+    assert np.corrcoef(whole.ravel(), half.ravel())[0, 1] > 0.85
+    assert np.corrcoef(whole.ravel(), by_hand.ravel())[0, 1] > 0.7  # another detector's landmarks
+
+
+def test_what_cannot_be_measured_elsewhere_is_one_sentence(room: Path, data: Fer2013, tmp_path: Path) -> None:
+    (tmp_path / "contempt").mkdir()
+    cv2.imwrite(str(tmp_path / "contempt" / "a.png"), np.zeros((64, 64), np.uint8))
+    with pytest.raises(DataMissing, match=r"has the class contempt, which .* does not know"):
+        measure_elsewhere([room / "bar"], f"folder:{tmp_path}", detector(), data.public)
+    (tmp_path / "contempt").rename(tmp_path / "sad")
+    with pytest.raises(DataMissing, match="face finds no face in folder:"):
+        measure_elsewhere([room / "bar"], f"folder:{tmp_path}", detector(), data.public)
+
+
 def test_members_with_other_labels_are_refused(room: Path, data: Fer2013, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", RowMeans(1.0), labels=EMOTIONS[::-1])
     with pytest.raises(ModelInvalid, match="other labels than"):
@@ -131,7 +201,7 @@ def test_members_with_other_labels_are_refused(room: Path, data: Fer2013, tmp_pa
 
 
 def test_a_face_detector_is_refused() -> None:
-    shipped = Path(__file__).parents[2] / "engines" / "models" / "face"
+    shipped = MODELS / "face"
     assert ModelSpec.read(shipped).task == "face"
     with pytest.raises(ModelInvalid, match="is a face model"):
         open_network(shipped)

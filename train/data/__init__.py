@@ -12,11 +12,11 @@ from typing import Any
 from train.data.ckplus import load_ckplus
 from train.data.fer2013 import FERPLUS, Fer2013, load_fer2013
 from train.data.files import REPOSITORY, read_npz, shared_file, shared_folder
-from train.data.folder import load_folder
+from train.data.folder import folder_pictures, load_folder
 from train.data.folding import folds
 from train.data.jaffe import jaffe_pictures, load_jaffe
 from train.data.leaks import usable_for_training
-from train.data.records import SPLITS, Faces, Splits, soft_labels
+from train.data.records import SPLITS, Faces, Pictures, Splits, soft_labels, without_votes
 from train.errors import DataMissing
 
 __all__ = [
@@ -26,19 +26,21 @@ __all__ = [
     "SPLITS",
     "Faces",
     "Fer2013",
+    "Pictures",
     "Splits",
     "folds",
-    "jaffe_pictures",
     "load",
     "load_ckplus",
     "load_fer2013",
     "load_folder",
     "load_jaffe",
+    "load_pictures",
     "read_npz",
     "shared_file",
     "shared_folder",
     "soft_labels",
     "usable_for_training",
+    "without_votes",
 ]
 
 SOURCES: dict[str, Callable[..., Splits]] = {
@@ -58,9 +60,25 @@ def load(name: str, **options: Any) -> Splits:
     if source not in SOURCES:
         raise DataMissing(f"there is no data set {source!r}; known: fer2013, ckplus, jaffe, folder:<path>")
     if path:
-        options["path"] = Path(path).expanduser()
-        if not options["path"].exists():
-            raise DataMissing(f"{options['path']} does not exist; give the path of {source}'s data after the colon")
+        options["path"] = _existing(source, path)
     elif source == "folder":
         raise DataMissing("which folder is meant is not said; write folder:<path>")
     return SOURCES[source](**options)
+
+
+def load_pictures(name: str) -> Pictures:
+    """All pictures of a data set that `load` knows: JAFFE's whole photos, a folder's at their own size."""
+    source, _, path = name.partition(":")
+    if source == "jaffe":
+        return jaffe_pictures(_existing(source, path) if path else None)
+    if source == "folder" and path:
+        return folder_pictures(_existing(source, path))
+    splits = load(name)
+    return Pictures(splits.classes, list(splits.training.images), splits.training.labels)
+
+
+def _existing(source: str, path: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise DataMissing(f"{found} does not exist; give the path of {source}'s data after the colon")
+    return found

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from train.data.leaks import divided
 from train.data.names import emotion_of, numbered
 from train.data.pictures import SIDE, read_luma, to_48
-from train.data.records import Splits, without_votes
+from train.data.records import Pictures, Splits, without_votes
 from train.errors import DataMissing
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"}
@@ -42,15 +42,24 @@ def load_folder(path: Path) -> Splits:
     all files or folders tell them. Raises DataMissing when there is nothing, a folder with pictures names no class, or
     a picture cannot be read.
     """
-    files = list(_pictures(path))
-    if not files:
-        raise DataMissing(f"there is no picture under {path}; name a folder that holds class/name.png")
-    classes, labels = numbered(
-        [_emotion(file) for file in files]
-    )  # before the pictures are read: a wrong name is soon said
+    files, classes, labels = _labelled(path)  # before the pictures are read: a wrong name is soon said
     split = np.array([_split(file.relative_to(path)) for file in files], np.uint8)
     images, digest = _read(files, path)
     return divided(without_votes(images, labels, len(classes), _subjects(files)), split, classes, digest)
+
+
+def folder_pictures(path: Path) -> Pictures:
+    """The same pictures at their own size, whatever split they are in."""
+    files, classes, labels = _labelled(path)
+    return Pictures(classes, [read_luma(file, _content(file)) for file in files], labels)
+
+
+def _labelled(path: Path) -> tuple[list[Path], tuple[str, ...], NDArray[np.int64]]:
+    """The files under a folder, the classes, and which of them each file is of."""
+    files = list(_pictures(path))
+    if not files:
+        raise DataMissing(f"there is no picture under {path}; name a folder that holds class/name.png")
+    return files, *numbered([_emotion(file) for file in files])
 
 
 def _pictures(path: Path) -> Iterator[Path]:
@@ -93,10 +102,14 @@ def _read(files: list[Path], root: Path) -> tuple[NDArray[np.uint8], str]:
     images = np.empty((len(files), SIDE, SIDE), np.uint8)
     digest = hashlib.sha256()
     for row, file in enumerate(files):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise DataMissing(f"{file} cannot be read ({error.strerror}); fetch it again or take it away") from None
+        content = _content(file)
         digest.update(f"{file.relative_to(root).as_posix()}\n{hashlib.sha256(content).hexdigest()}\n".encode())
         images[row] = to_48(read_luma(file, content))
     return images, digest.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataMissing(f"{file} cannot be read ({error.strerror}); fetch it again or take it away") from None

@@ -9,12 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.files import Labelled, read_labelled, shared_file
 from train.data.names import numbered
 from train.data.pictures import to_48
-from train.data.records import Splits, unsplit, without_votes
+from train.data.records import Pictures, Splits, unsplit, without_votes
 
 SIDE = 256
 
@@ -27,10 +26,11 @@ def load_jaffe(path: Path | None = None) -> Splits:
     return unsplit(without_votes(images, labels, len(classes), rows.subjects), classes, rows.sha256)
 
 
-def jaffe_pictures(path: Path | None = None) -> NDArray[np.uint8]:
-    """(N, 256, 256) luma: the same rows as `load_jaffe().training`, unreduced, to find and cut the faces out as at run
-    time (`engines.preprocess.align`)."""
-    return _read(path).images
+def jaffe_pictures(path: Path | None = None) -> Pictures:
+    """The same rows, unreduced: 256x256."""
+    rows = _read(path)
+    classes, labels = numbered(rows.emotions)
+    return Pictures(classes, list(rows.images), labels)
 
 
 def _read(path: Path | None) -> Labelled:

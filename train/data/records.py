@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,15 @@ class Splits:
         if not len(faces):
             raise DataMissing(f"this data has no labelled {name} split; hold images out with train.data.folds")
         return faces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Labelled pictures of people as they came, of any size, to find and cut the faces out as at run time."""
+
+    classes: tuple[str, ...]  # as in Splits
+    images: Sequence[NDArray[np.uint8]]  # N times (H, W) luma
+    labels: NDArray[np.int64]  # (N,)
 
 
 def unsplit(faces: Faces, classes: tuple[str, ...], sha256: str) -> Splits:
