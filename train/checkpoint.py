@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,15 @@ def build_model(checkpoint: Checkpoint) -> nn.Module:
     return load_weights(model, checkpoint)
 
 
-def load_weights(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
-    """The checkpoint's averaged weights in `model`, for evaluation. Raises CheckpointInvalid when they do not fit."""
+def load_weights(model: nn.Module, checkpoint: Checkpoint, classes: Sequence[str] = EMOTIONS) -> nn.Module:
+    """The checkpoint's averaged weights in `model`, for evaluation. Raises CheckpointInvalid when they do not fit.
+
+    `classes` are the outputs of an emotion network; where they are not EMOTIONS, its classifier keeps its own rows for
+    those that no checkpoint knows.
+    """
     weights = {k.removeprefix(MODEL_PREFIX): v for k, v in checkpoint.tensors.items() if k.startswith(MODEL_PREFIX)}
+    if tuple(classes) != EMOTIONS:
+        weights |= _classifier_for(classes, weights, model.state_dict())
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -85,6 +92,23 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise CheckpointInvalid("the checkpoint holds weights that are not finite; train again, with a lower rate")
     return model.eval()
+
+
+def _classifier_for(
+    classes: Sequence[str], weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The classifier of a network for `classes`: of `weights`, whose rows are EMOTIONS, where both know a class, else
+    its `own`. Empty where the two do not look at embeddings of one size, which loading then says.
+    """
+    rows = [row for row, name in enumerate(classes) if name in EMOTIONS]
+    known = [EMOTIONS.index(classes[row]) for row in rows]
+    adapted = {}
+    for name in ("classifier.weight", "classifier.bias"):
+        theirs, ours = weights.get(name), own[name]
+        if theirs is not None and theirs.shape == (len(EMOTIONS), *ours.shape[1:]):
+            adapted[name] = ours.clone()
+            adapted[name][rows] = theirs[known]
+    return adapted
 
 
 def what_differs(error: RuntimeError) -> str:

@@ -53,11 +53,46 @@ def fit(
 
 
 @app.command()
+def cross_validate(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
+    data: Annotated[str, typer.Option(help="ckplus, jaffe or folder:PATH.")],
+    by: Annotated[Literal["subject", "image"], typer.Option(help="What a fold holds out whole.")] = "subject",
+    folds: Annotated[int, typer.Option(min=2, help="How many.")] = 10,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint that gives every fold its first weights.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json; finished folds there are kept.")] = None,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many folds.")] = None,
+    as_json: Json = False,
+    threads: Threads = CORES,
+) -> None:
+    """Train RECIPE once for each fold, without its faces, and measure all held-out faces after the last epoch."""
+    wait_asleep()
+    with one_sentence_errors():
+        import torch
+        from rich.console import Console
+
+        from train.cross_validation import Plan
+        from train.cross_validation import cross_validate as run
+        from train.data import load
+        from train.recipe import read_recipe
+
+        torch.set_num_threads(threads)
+        chosen = read_recipe(recipe_path(recipe, RECIPES))
+        name = f"{chosen.name}-{data.partition(':')[0]}-{by}" + (f"-from-{start.parent.name}" if start else "")
+        plan = Plan(by, folds, start, stop_after)
+        found = run(chosen, load(data), out or Path("runs") / name, Console(stderr=True), plan, data)
+        print(json.dumps(found.as_dict()) if as_json else found.as_text())
+
+
+@app.command()
 def evaluate(
     targets: Annotated[
         list[Path], typer.Argument(help="A checkpoint (file) or an exported model (folder); several are an ensemble.")
     ],
     split: Annotated[Literal["public", "private"], typer.Option(help="Choose on public, report private.")] = "public",
+    data: Annotated[
+        str | None, typer.Option(help="Other data, all of it, cut out as cameras do: ckplus, jaffe, folder:PATH.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Name or folder of what finds the faces in other data.")] = "face",
     flip: Annotated[bool, typer.Option("--flip", help="Average each picture with its mirror image.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json, README.md and two diagrams.")] = None,
     as_json: Json = False,

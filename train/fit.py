@@ -1,4 +1,8 @@
-"""Fit an emotion network to FER-2013 as a recipe says; what is chosen on is PublicTest."""
+"""Fit an emotion network as a recipe says.
+
+`fit` is the command for FER-2013, which chooses on PublicTest. What it is made of, `new_run` and `train_epoch`, takes
+any labelled faces and classes: `cross_validation.py` trains with the same.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.preprocess import to_batch
-from engines.spec import EMOTIONS
 from train.board import Board
-from train.data import Faces, Fer2013, soft_labels
+from train.data import Faces, Fer2013, Splits, soft_labels
 from train.errors import RecipeInvalid
 from train.losses import oversampled
 from train.models import MODELS
@@ -137,23 +140,35 @@ def _to(images: Tensor, device: str) -> Tensor:
     return images.to(device).contiguous(memory_format=torch.channels_last)
 
 
-def start_or_resume(recipe: Recipe, data: Fer2013, last: Path, options: Options) -> Run:
+def start_or_resume(recipe: Recipe, data: Splits, last: Path, options: Options) -> Run:
     """A fresh run, or the one that `last` holds.
 
     Raises CheckpointInvalid when that is another recipe's or data's, or began with other weights.
     """
+    run = new_run(recipe, data, options, seeded=recipe.seeded and not last.exists())
+    first = run.first_weights
+    run.resume(last)
+    run.check_first_weights(first)
+    return run
+
+
+def new_run(recipe: Recipe, data: Splits, options: Options, seeded: bool) -> Run:
+    """A run at its beginning, of a network with one output for each class of `data`.
+
+    It begins with the weights of `options.start_from`; without one, with those from ImageNet where `seeded`. Raises
+    CheckpointInvalid when the checkpoint is of another network.
+    """
     torch.manual_seed(recipe.seed)
-    build, network = Build(len(EMOTIONS), recipe.dropout, recipe.width), MODELS[recipe.model]
-    model = network(build, recipe.seeded and not last.exists() and options.start_from is None)
+    classes = len(data.classes)
+    build, network = Build(classes, recipe.dropout, recipe.width), MODELS[recipe.model]
+    model = network(build, seeded and options.start_from is None)
     if recipe.first_side_px < SIDE_PX and not model.takes_smaller:
         raise RecipeInvalid(f"recipe {recipe.name}: {recipe.model} takes no smaller pictures; leave first_side_px out")
-    objective = Objective(recipe, model, torch.from_numpy(data.training.labels), len(EMOTIONS)).to(options.device)
-    first = begin_with(model, options.start_from)
+    objective = Objective(recipe, model, torch.from_numpy(data.training.labels), classes).to(options.device)
+    first = begin_with(model, options.start_from, data.classes)
     average = network(build, False).to(options.device)
     model.to(options.device)
     optimizer, rate = optimizer_of(recipe, model), rate_of(recipe)
     run = start(model, average, recipe, data.sha256, optimizer=optimizer, rate=rate)
     run.losses, run.first_weights = objective, first
-    run.resume(last)
-    run.check_first_weights(first)
     return run

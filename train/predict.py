@@ -59,13 +59,15 @@ def flip_averaged(predict: Predict) -> Predict:
 
 
 def predict_torch(model: nn.Module, images: NDArray[np.uint8], spec: ModelSpec) -> Logits:
-    """(N, H, W) uint8 -> logits. The network is left in evaluation mode."""
+    """(N, H, W) uint8 -> logits, computed where the network lies. It is left in evaluation mode."""
     model.eval()
+    device = next(model.parameters(), torch.empty(0)).device
     parts = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
             batch = torch.from_numpy(to_batch(images[start : start + BATCH], spec))
-            parts.append(model(batch.contiguous(memory_format=torch.channels_last)).numpy())
+            seen = batch.to(device).contiguous(memory_format=torch.channels_last)
+            parts.append(model(seen).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from engines.spec import sha256_of
+from engines.spec import EMOTIONS, sha256_of
 from train.checkpoint import MODEL_PREFIX, Checkpoint, load_weights, read_checkpoint, save_checkpoint, what_differs
 from train.data import REPOSITORY
 from train.errors import CheckpointInvalid, DeviceMissing
@@ -183,11 +183,11 @@ def start(
     return Run(model, average.eval(), chosen, recipe, data_sha256, rate or partial(cosine_rate, recipe))
 
 
-def begin_with(model: nn.Module, checkpoint: Path | None) -> str | None:
-    """The digest of the checkpoint whose weights `model` now has; None without one."""
+def begin_with(model: nn.Module, checkpoint: Path | None, classes: Sequence[str] = EMOTIONS) -> str | None:
+    """The digest of the checkpoint whose weights `model` now has; None without one. `classes`: see `load_weights`."""
     if checkpoint is None:
         return None
-    load_weights(model, read_checkpoint(checkpoint))
+    load_weights(model, read_checkpoint(checkpoint), classes)
     return sha256_of(checkpoint)
 
 

@@ -12,7 +12,15 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from safetensors.torch import save_file  # noqa: E402 - after the skip
 
-from train.checkpoint import SCHEMA, Checkpoint, build_model, read_checkpoint, save_checkpoint  # noqa: E402
+from engines.spec import EMOTIONS  # noqa: E402
+from train.checkpoint import (  # noqa: E402
+    SCHEMA,
+    Checkpoint,
+    build_model,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+)
 from train.errors import CheckpointInvalid  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build  # noqa: E402
@@ -87,3 +95,24 @@ def test_weights_that_do_not_fit_or_are_not_finite_are_refused() -> None:
     broken["model.classifier.bias"] = torch.full((7,), float("nan"))
     with pytest.raises(CheckpointInvalid, match="not finite"):
         build_model(Checkpoint(broken, RECORD))
+
+
+def test_the_rows_of_the_classifier_go_to_the_classes_of_their_names() -> None:
+    saved = weights()
+    classes = ("happy", "angry", "contempt")
+    model = MODELS["mobilenet_v1"](Build(len(classes)), False)
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    load_weights(model, Checkpoint(saved, RECORD), classes)
+    for name, value in model.state_dict().items():
+        if not name.startswith("classifier."):
+            assert torch.equal(value, saved[f"model.{name}"]), name
+            continue
+        for row, known in enumerate(("happy", "angry")):
+            assert torch.equal(value[row], saved[f"model.{name}"][EMOTIONS.index(known)])
+        assert torch.equal(value[2], own[name][2])  # no checkpoint knows contempt
+
+
+def test_a_classifier_of_another_width_is_not_cut_to_fit() -> None:
+    narrow = MODELS["mobilenet_v1"](Build(3, width=0.5), False)
+    with pytest.raises(CheckpointInvalid, match="is of another network: size mismatch"):
+        load_weights(narrow, Checkpoint(weights(), RECORD), EMOTIONS[:3])

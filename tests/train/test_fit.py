@@ -20,6 +20,7 @@ from train.checkpoint import read_checkpoint  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import CheckpointInvalid, RecipeInvalid  # noqa: E402
 from train.fit import Options, epoch_rows, fit, shrunk  # noqa: E402
+from train.predict import open_network  # noqa: E402
 from train.recipe import Recipe, read_recipe, recipe_from  # noqa: E402
 from train.run import LAST, cosine_rate  # noqa: E402
 
@@ -135,6 +136,13 @@ def test_a_network_of_one_size_is_not_trained_on_smaller_pictures(
     recipe = replace(TINY, model="deep_emotion", first_side_px=32, grown_after=0.5)
     with pytest.raises(RecipeInvalid, match="deep_emotion takes no smaller pictures; leave first_side_px out"):
         fit(recipe, data, tmp_path / "run", console)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_trains_what_a_processor_can_open(tmp_path: Path, data: Fer2013, console: Console) -> None:
+    best = fit(replace(TINY, center_weight=0.001), data, tmp_path / "run", console, Options(device="cuda"))
+    assert np.isfinite(open_network(best).predict(data.public.images)).all()
 
 
 def test_a_run_begins_with_anothers_weights_and_learns_from_teachers(
