@@ -152,23 +152,20 @@ def saliency(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="The best.safetensors of a run.")],
-    out: Annotated[Path, typer.Argument(help="The model folder to write, such as engines/models/emotion.")],
+    out: Annotated[
+        Path,
+        typer.Argument(help="The fp32 model's folder, such as engines/models/emotion; fp16 and int8 go beside it."),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Write model.onnx, spec.json, card.md and parity.npz, after proving that the file answers as CHECKPOINT does."""
+    """Write CHECKPOINT as a model in fp32, fp16 and int8, after proving that each file answers as CHECKPOINT does."""
     with one_sentence_errors():
         from train.data import load_fer2013
         from train.export import export as write
 
-        made = write(checkpoint, out, load_fer2013())
-        facts = {
-            "folder": str(out),
-            "sha256": made.spec.sha256,
-            "parity_difference": made.difference,
-            "public_accuracy": round(made.public.accuracy, 4),
-            "private_accuracy": round(made.private.accuracy, 4),
-        }
-        print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
+        facts = {made.spec.precision: made.facts() for made in write(checkpoint, out, load_fer2013())}
+        lines = [f"{precision} {name}: {value}" for precision, told in facts.items() for name, value in told.items()]
+        print(json.dumps(facts) if as_json else "\n".join(lines))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Export: the file answers as the checkpoint does, carries all that is needed, and is refused when it would not."""
+"""Export: each file answers as the checkpoint does, carries all that is needed, and is refused when it would not."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from train.checkpoint import Checkpoint, save_checkpoint  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import ExportRefused  # noqa: E402
 from train.evaluate import evaluate  # noqa: E402
-from train.export import check_batch_invariance, check_parity, export  # noqa: E402
+from train.export import PRECISIONS, check_batch_invariance, check_worth, export, sibling  # noqa: E402
+from train.metrics import report  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build  # noqa: E402
 from train.parity import COUNT  # noqa: E402
 from train.predict import open_model  # noqa: E402
 from train.recipe import Recipe  # noqa: E402
 from train.spec import draft_spec  # noqa: E402
+from train.worth import Worth  # noqa: E402
 
 RECIPE = Recipe("tiny", "mobilenet_v1", seeded=False)
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
+every_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Fer2013]:
-    """An untrained network's checkpoint, its exported folder, and the data it was measured on."""
+    """An untrained network's checkpoint, its exported fp32 folder, and the data it was measured on."""
     room = tmp_path_factory.mktemp("export")
     torch.manual_seed(0)
     write_archive(room / "fer.npz")
@@ -43,16 +46,32 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Fer2013]
     return room / "best.safetensors", room / "model", data
 
 
-def test_the_folder_holds_all_that_is_needed(made: tuple[Path, Path, Fer2013]) -> None:
-    _, folder, _ = made
+@every_precision
+def test_each_folder_holds_all_that_is_needed(made: tuple[Path, Path, Fer2013], precision: str) -> None:
+    folder = sibling(made[1], precision)
     assert sorted(path.name for path in folder.iterdir()) == ["card.md", "model.onnx", "parity.npz", "spec.json"]
     spec, _ = open_model(folder)
+    assert spec.precision == precision
     assert spec.labels == EMOTIONS
     assert spec.source.recipe == "tiny"
     with np.load(folder / "parity.npz") as parity:
         assert parity["inputs"].shape == (COUNT, 48, 48)
         assert parity["inputs"].dtype == np.uint8
         assert parity["logits"].shape == (COUNT, len(EMOTIONS))
+
+
+def test_each_precision_is_a_model_of_its_own(made: tuple[Path, Path, Fer2013]) -> None:
+    specs = [ModelSpec.read(sibling(made[1], precision)) for precision in PRECISIONS]
+    assert [spec.name for spec in specs] == ["emotion", "emotion_fp16", "emotion_int8"]
+    assert len({spec.sha256 for spec in specs}) == len({spec.digest() for spec in specs}) == len(PRECISIONS)
+    sizes = [(sibling(made[1], precision) / "model.onnx").stat().st_size for precision in PRECISIONS]
+    assert sizes[0] > 1.9 * sizes[1] > 1.8 * 1.9 * sizes[2]
+
+
+def test_each_card_tells_its_precision_and_compares_it_with_fp32(made: tuple[Path, Path, Fer2013]) -> None:
+    cards = {precision: (sibling(made[1], precision) / "card.md").read_text() for precision in PRECISIONS}
+    assert all(text.splitlines()[0].endswith(f", {precision}") for precision, text in cards.items())
+    assert [" in fp32 |" in text for text in cards.values()] == [False, True, True]
 
 
 def test_checkpoint_and_folder_are_measured_alike(made: tuple[Path, Path, Fer2013]) -> None:
@@ -71,34 +90,75 @@ def test_a_file_that_is_not_what_the_spec_says_is_refused(made: tuple[Path, Path
         evaluate(tmp_path, data, "public")
 
 
-def test_answers_that_differ_or_depend_on_the_batch_are_refused() -> None:
-    spec = draft_spec(RECIPE)
-    logits = np.zeros((len(IMAGES), 7), np.float32)
+def worth(right: int, difference: float = 0.0) -> Worth:
+    """Of a file that is right on the first so many of 200 images."""
+    truth = np.arange(200) % 7
+    answers = np.where(np.arange(200) < right, truth, (truth + 1) % 7)
+    measured = report(np.eye(7, dtype=np.float32)[answers], truth, EMOTIONS, 1.0)
+    return Worth(measured, measured, difference, difference)
 
-    def biased(batch: np.ndarray) -> np.ndarray:
-        return np.tile(np.eye(7, dtype=np.float32)[0] * 1e-3, (len(batch), 1))
 
-    with pytest.raises(ExportRefused, match="differ from the checkpoint"):
-        check_parity(biased, IMAGES, logits, spec)
+@pytest.mark.parametrize(("precision", "difference"), [("fp32", 2e-4), ("fp16", 2e-2), ("int8", float("nan"))])
+def test_probabilities_that_differ_are_refused(precision: str, difference: float) -> None:
+    with pytest.raises(ExportRefused, match=f"the {precision} model's probabilities differ from the checkpoint's by"):
+        check_worth(precision, worth(100, difference), worth(100))
 
+
+@pytest.mark.parametrize(("precision", "difference"), [("fp32", 9e-5), ("fp16", 9e-3), ("int8", 0.4)])
+def test_probabilities_that_differ_a_little_are_not(precision: str, difference: float) -> None:
+    check_worth(precision, worth(100, difference), worth(100))
+
+
+def test_accuracy_that_is_lost_is_refused() -> None:
+    check_worth("int8", worth(99), worth(100))
+    with pytest.raises(
+        ExportRefused, match=r"in int8 the network is right on 48\.50% of PublicTest, in fp32 on 50\.00%"
+    ):
+        check_worth("int8", worth(97), worth(100))
+
+
+def test_answers_that_depend_on_the_batch_are_refused() -> None:
     def company(batch: np.ndarray) -> np.ndarray:
         return np.full((len(batch), 7), np.float32(1.0) + np.float32(1e-7) * (len(batch) > 4))
 
     with pytest.raises(ExportRefused, match="in a batch of 5"):
-        check_batch_invariance(company, IMAGES, spec)
+        check_batch_invariance(company, IMAGES, draft_spec(RECIPE))
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "reason"),
+    [("train.onnx_file.MAX_BYTES", 1000, "more than 1000"), ("train.export.MAX_LOSS", -2.0, "in fp32 the network")],
+)
 def test_a_refused_export_leaves_nothing_behind(
-    made: tuple[Path, Path, Fer2013], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Path, Fer2013],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: float,
+    reason: str,
 ) -> None:
     checkpoint, _, data = made
-    monkeypatch.setattr("train.onnx_file.MAX_BYTES", 1000)
-    with pytest.raises(ExportRefused, match="more than 1000"):
+    monkeypatch.setattr(limit, value)
+    with pytest.raises(ExportRefused, match=reason):
         export(checkpoint, tmp_path / "model", data)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_spec_is_json_that_diffs_well(made: tuple[Path, Path, Fer2013]) -> None:
-    text = (made[1] / "spec.json").read_text()
+def test_a_sibling_that_holds_something_else_is_refused_before_any_work(
+    made: tuple[Path, Path, Fer2013], tmp_path: Path
+) -> None:
+    checkpoint, _, data = made
+    (tmp_path / "model_int8").mkdir()
+    (tmp_path / "model_int8" / "thesis.odt").touch()
+    with pytest.raises(ExportRefused, match=r"model_int8 holds thesis\.odt"):
+        export(checkpoint, tmp_path / "model", data)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model_int8", "thesis.odt"]
+
+
+@every_precision
+def test_the_spec_is_json_that_diffs_well(made: tuple[Path, Path, Fer2013], precision: str) -> None:
+    text = (sibling(made[1], precision) / "spec.json").read_text()
     assert text.endswith("}\n")
-    assert json.loads(text)["metrics"]["private"]["images"] == 14
+    metrics = json.loads(text)["metrics"]
+    assert metrics["private"]["images"] == 14
+    assert 0 <= metrics["parity"]["mean"] <= metrics["parity"]["largest"] < 0.5

@@ -1,0 +1,40 @@
+"""What an exported file is worth: how far it is from its checkpoint, and how right it is on FER-2013."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Batch
+from engines.spec import ModelSpec
+from train.data import Fer2013
+from train.metrics import Report, fit_temperature, report, softmax
+from train.predict import Logits, predict_onnx
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worth:
+    """Measured on the file itself. Both reports are at the temperature that fits it on PublicTest."""
+
+    public: Report
+    private: Report
+    difference: float  # largest between its probabilities and the checkpoint's
+    mean_difference: float  # the mean of the absolute differences
+
+
+def measure(
+    infer: Callable[[Batch], Logits], spec: ModelSpec, data: Fer2013, inputs: NDArray[np.uint8], logits: Logits
+) -> Worth:
+    """The worth of a file. `logits` are its checkpoint's answers to `inputs`, (N, H, W)."""
+    answers = predict_onnx(infer, data.public.images, spec)
+    temperature = fit_temperature(answers, data.public.labels)
+    differences = np.abs(softmax(predict_onnx(infer, inputs, spec)) - softmax(logits))
+    return Worth(
+        public=report(answers, data.public.labels, spec.labels, temperature),
+        private=report(predict_onnx(infer, data.private.images, spec), data.private.labels, spec.labels, temperature),
+        difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+    )
