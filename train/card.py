@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from engines.spec import ModelSpec
 from train.checkpoint import Checkpoint
+from train.evaluate import Evaluation, ferplus_line
 from train.metrics import Report
 from train.ranges import IMAGES
 from train.worth import Worth
@@ -42,9 +44,9 @@ PrivateTest, rows are the truth:
 ```
 {confusion}
 ```
-
+{ferplus}
 Made by recipe `{recipe}`, epoch {epoch}, commit {commit}, torch {torch}, seed {seed}.
-
+{elsewhere}
 ## Known weaknesses
 - It names the expression that people would read from one still picture, not what somebody feels.
 {weakest}
@@ -78,7 +80,20 @@ The first layer, what is small inside attentions, and the classifier stay in flo
 }
 
 
-def write_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, worth: Worth, fp32: Worth) -> None:
+_ELSEWHERE = """
+## On other people's pictures
+Faces found and cut out by the detector `face`, as a camera's are; never trained or chosen on. Every answer but the
+label is wrong, also "neutral" where a collection has no such faces.
+
+| data | pictures | accuracy | found of each emotion |
+|---|---|---|---|
+{rows}
+"""
+
+
+def write_card(
+    folder: Path, spec: ModelSpec, checkpoint: Checkpoint, worth: Worth, fp32: Worth, elsewhere: Sequence[Evaluation]
+) -> None:
     """Write `card.md` into a model folder. Every number in it comes from the arguments."""
     recipe, record, private = checkpoint.recipe, checkpoint.record, worth.private
     votes = f"The targets mix in FER+ votes (arXiv 1608.01041), weight {recipe.votes_weight}."
@@ -95,6 +110,8 @@ def write_card(folder: Path, spec: ModelSpec, checkpoint: Checkpoint, worth: Wor
         targets="\n".join(([votes] if recipe.votes_weight else []) + ([seeded] if recipe.seeded else [])),
         rows="\n".join(_rows(worth, "") + ([] if spec.precision == "fp32" else _rows(fp32, " in fp32"))),
         confusion=private.confusion_text(),
+        ferplus=ferplus_line(worth.ferplus, private) + " of PrivateTest.\n" if worth.ferplus.images else "",
+        elsewhere=_ELSEWHERE.format(rows="\n".join(map(_elsewhere_row, elsewhere))) if elsewhere else "",
         recipe=recipe.name,
         epoch=record["epoch"],
         commit=record["commit"],
@@ -113,6 +130,13 @@ def _row(name: str, report: Report) -> str:
     return (
         f"| {name} | {report.accuracy:.2%} | {report.macro_f1:.4f} | {report.ece_before:.4f} / {report.ece_after:.4f} |"
     )
+
+
+def _elsewhere_row(found: Evaluation) -> str:
+    counts = found.report.confusion.sum(axis=1)
+    recalls = zip(found.report.labels, found.report.recall, counts, strict=True)
+    by_label = ", ".join(f"{label} {recall:.0%}" for label, recall, count in recalls if count)
+    return f"| {found.data.partition(',')[0]} | {counts.sum() + found.missed} | {found.accuracy:.2%} | {by_label} |"
 
 
 def _weakness(report: Report, row: int) -> str:

@@ -156,6 +156,9 @@ def export(
         Path,
         typer.Argument(help="The fp32 model's folder, such as engines/models/emotion; fp16 and int8 go beside it."),
     ],
+    elsewhere: Annotated[
+        list[str] | None, typer.Option(help="Other data for the card: ckplus, jaffe, folder:PATH; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write CHECKPOINT as a model in fp32, fp16 and int8, after proving that each file answers as CHECKPOINT does."""
@@ -163,7 +166,8 @@ def export(
         from train.data import load_fer2013
         from train.export import export as write
 
-        facts = {made.spec.precision: made.facts() for made in write(checkpoint, out, load_fer2013())}
+        made = write(checkpoint, out, load_fer2013(), tuple(elsewhere or ()))
+        facts = {model.spec.precision: model.facts() for model in made}
         lines = [f"{precision} {name}: {value}" for precision, told in facts.items() for name, value in told.items()]
         print(json.dumps(facts) if as_json else "\n".join(lines))
 

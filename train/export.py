@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engines.base import Batch
+from engines.load import load_engine
 from engines.preprocess import to_batch
 from engines.spec import MODEL_FILE, SPEC_FILE, ModelSpec, Source, sha256_of
+from engines.store import find_model
 from train.card import CARD_FILE, write_card
 from train.checkpoint import build_model, read_checkpoint
 from train.data import Fer2013
 from train.errors import ExportRefused
+from train.evaluate import Evaluation, measure_elsewhere
 from train.float16 import to_float16
 from train.int8 import to_int8
 from train.onnx_file import write_onnx
@@ -69,8 +72,11 @@ class Exported:
         }
 
 
-def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> list[Exported]:
-    """Write the model folders of a checkpoint, one for each of PRECISIONS: all of them or nothing."""
+def export(checkpoint_path: Path, folder: Path, data: Fer2013, elsewhere: Sequence[str] = ()) -> list[Exported]:
+    """Write the model folders of a checkpoint, one for each of PRECISIONS: all of them or nothing.
+
+    The cards also tell what the network is worth on the data sets `elsewhere`, as `train.data.load` knows them.
+    """
     checkpoint = read_checkpoint(checkpoint_path)
     model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
     inputs = parity_inputs(draft)
@@ -93,7 +99,7 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013) -> list[Exported]
         for own, place, room, worth in zip(drafts, folders, rooms, worths, strict=True):
             spec = finished_spec(own, room, source, worth, checkpoint.record)
             spec.write(room)
-            write_card(room, spec, checkpoint, worth, worths[0])
+            write_card(room, spec, checkpoint, worth, worths[0], measured_elsewhere(room, data, elsewhere))
             (room / PARITY_FILE).write_bytes(npz(inputs=inputs, logits=logits))
             made.append(Exported(place, spec, worth))
     return made
@@ -136,6 +142,12 @@ def finished_spec(draft: ModelSpec, room: Path, source: Source, worth: Worth, re
             "metrics": _metrics(worth, record),
         }
     )
+
+
+def measured_elsewhere(folder: Path, data: Fer2013, names: Sequence[str]) -> list[Evaluation]:
+    """A model on each of these data sets, with the detector that ships."""
+    detector = load_engine(find_model("face", download=False))
+    return [measure_elsewhere([folder], name, detector, data.public) for name in names]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engines.base import Batch
 from engines.spec import ModelSpec
 from train.data import Fer2013
-from train.metrics import Report, fit_temperature, report, softmax
+from train.metrics import Agreement, Report, agreement, fit_temperature, report, softmax
 from train.predict import Logits, predict_onnx
 
 
@@ -21,6 +21,7 @@ class Worth:
 
     public: Report
     private: Report
+    ferplus: Agreement  # on PrivateTest
     difference: float  # largest between its probabilities and the checkpoint's
     mean_difference: float  # the mean of the absolute differences
 
@@ -29,12 +30,13 @@ def measure(
     infer: Callable[[Batch], Logits], spec: ModelSpec, data: Fer2013, inputs: NDArray[np.uint8], logits: Logits
 ) -> Worth:
     """The worth of a file. `logits` are its checkpoint's answers to `inputs`, (N, H, W)."""
-    answers = predict_onnx(infer, data.public.images, spec)
+    answers, reported = (predict_onnx(infer, faces.images, spec) for faces in (data.public, data.private))
     temperature = fit_temperature(answers, data.public.labels)
     differences = np.abs(softmax(predict_onnx(infer, inputs, spec)) - softmax(logits))
     return Worth(
         public=report(answers, data.public.labels, spec.labels, temperature),
-        private=report(predict_onnx(infer, data.private.images, spec), data.private.labels, spec.labels, temperature),
+        private=report(reported, data.private.labels, spec.labels, temperature),
+        ferplus=agreement(reported, data.private.votes),
         difference=float(differences.max()),
         mean_difference=float(differences.mean()),
     )

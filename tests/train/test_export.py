@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[train]'")
 
 from engines.errors import ModelInvalid  # noqa: E402 - after the skip
+from engines.portrait import portrait  # noqa: E402
 from engines.spec import EMOTIONS, ModelSpec  # noqa: E402
 from tests.train.synthetic import write_archive  # noqa: E402
 from train.checkpoint import Checkpoint, save_checkpoint  # noqa: E402
@@ -18,7 +21,7 @@ from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import ExportRefused  # noqa: E402
 from train.evaluate import evaluate  # noqa: E402
 from train.export import PRECISIONS, check_batch_invariance, check_worth, export, sibling  # noqa: E402
-from train.metrics import report  # noqa: E402
+from train.metrics import Agreement, report  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build  # noqa: E402
 from train.parity import COUNT  # noqa: E402
@@ -32,6 +35,14 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
 every_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
+def album(folder: Path) -> Path:
+    """One photo of a face, and one of a wall."""
+    for name, picture in {"happy": portrait(), "sad": np.full((200, 300, 3), 128, np.uint8)}.items():
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "photo.png"), picture)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Fer2013]:
     """An untrained network's checkpoint, its exported fp32 folder, and the data it was measured on."""
@@ -42,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Fer2013]
     weights = {f"model.{k}": v for k, v in MODELS["mobilenet_v1"](Build(7, 0.2), False).state_dict().items()}
     record = {"recipe": RECIPE.as_dict(), "epoch": 1, "commit": None, "data_sha256": data.sha256, "torch": "2"}
     save_checkpoint(room / "best.safetensors", Checkpoint(weights, record))
-    export(room / "best.safetensors", room / "model", data)
+    export(room / "best.safetensors", room / "model", data, [f"folder:{album(room / 'album')}"])
     return room / "best.safetensors", room / "model", data
 
 
@@ -72,6 +83,9 @@ def test_each_card_tells_its_precision_and_compares_it_with_fp32(made: tuple[Pat
     cards = {precision: (sibling(made[1], precision) / "card.md").read_text() for precision in PRECISIONS}
     assert all(text.splitlines()[0].endswith(f", {precision}") for precision, text in cards.items())
     assert [" in fp32 |" in text for text in cards.values()] == [False, True, True]
+    for text in cards.values():  # two pictures elsewhere, and a face in one
+        assert re.search(r"\| folder:\S+/album \| 2 \| (0|50)\.00% \| happy (0|100)% \|", text)
+        assert "FER+ majority" not in text  # nobody voted on these
 
 
 def test_checkpoint_and_folder_are_measured_alike(made: tuple[Path, Path, Fer2013]) -> None:
@@ -95,7 +109,7 @@ def worth(right: int, difference: float = 0.0) -> Worth:
     truth = np.arange(200) % 7
     answers = np.where(np.arange(200) < right, truth, (truth + 1) % 7)
     measured = report(np.eye(7, dtype=np.float32)[answers], truth, EMOTIONS, 1.0)
-    return Worth(measured, measured, difference, difference)
+    return Worth(measured, measured, Agreement(images=0, right=0), difference, difference)
 
 
 @pytest.mark.parametrize(("precision", "difference"), [("fp32", 2e-4), ("fp16", 2e-2), ("int8", float("nan"))])
