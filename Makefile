@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 
 # Byte code is written when a module is first imported: compiling all of it while installing takes 11 s.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --no-compile
+TRAIN = $(BIN)/python -m train
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo run bench check test wheel-test clean
+.PHONY: help setup demo run bench check test emotion wheel-test clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -33,6 +34,12 @@ check: $(VENV)/.dev  ## format, lint, types
 
 test: $(VENV)/.train  ## every test, those of the training too (installs PyTorch); ARGS="-k tracking" and so on
 	$(BIN)/python -m pytest -p tests.skips $(ARGS)
+
+emotion: $(VENV)/.train  ## train the emotion network that ships, its teachers first, and export it: hours; a second call goes on
+	$(TRAIN) fit mobilenet_v1_center
+	$(TRAIN) fit residual_cbam
+	$(TRAIN) fit emotion --teacher runs/mobilenet_v1_center/best.safetensors --teacher runs/residual_cbam/best.safetensors
+	$(TRAIN) export runs/emotion/best.safetensors engines/models/emotion --elsewhere ckplus --elsewhere jaffe
 
 wheel-test: $(VENV)/.dev  ## build the wheel, install it in an empty environment, run the demo from another folder
 	$(BIN)/python .ci/wheel_test.py

@@ -35,7 +35,7 @@ def fit(
 ) -> None:
     """Train a network as RECIPE says. Started again, it goes on where it was stopped."""
     wait_asleep()
-    with one_sentence_errors(resumes=True):
+    with one_sentence_errors("epoch"):
         import torch
         from rich.console import Console
 
@@ -66,7 +66,7 @@ def cross_validate(
 ) -> None:
     """Train RECIPE once for each fold, without its faces, and measure all held-out faces after the last epoch."""
     wait_asleep()
-    with one_sentence_errors():
+    with one_sentence_errors("fold"):
         import torch
         from rich.console import Console
 

@@ -24,7 +24,7 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 
 def recipe_path(recipe: Path, recipes: Path) -> Path:
-    """`mobilenet_v1` means the file of that name in the folder `recipes`, unless there is one here."""
+    """`emotion` means the file of that name in the folder `recipes`, unless there is one here."""
     shipped = recipes / f"{recipe.name}.yaml"
     return shipped if not recipe.exists() and recipe.name == str(recipe) and shipped.exists() else recipe
 
@@ -47,8 +47,11 @@ def wait_asleep() -> None:
 
 
 @contextmanager
-def one_sentence_errors(resumes: bool = False) -> Iterator[None]:
-    """Turn what may go wrong into one sentence on stderr and an exit code. `resumes`: the same command goes on."""
+def one_sentence_errors(goes_on_after: str | None = None) -> Iterator[None]:
+    """Turn what may go wrong into one sentence on stderr and an exit code.
+
+    `goes_on_after`: what the same command, given again, need not do again, such as "epoch".
+    """
     try:
         yield
     except ImportError as error:
@@ -62,7 +65,8 @@ def one_sentence_errors(resumes: bool = False) -> Iterator[None]:
     except OSError as error:
         _stop(f"{error.filename or 'a file'} cannot be read or written ({error.strerror or error})", USAGE)
     except KeyboardInterrupt:
-        _stop("interrupted" + "; the same command goes on from the last finished epoch" * resumes, 130)
+        then = f"; the same command goes on after the last finished {goes_on_after}" if goes_on_after else ""
+        _stop(f"interrupted{then}", 130)
 
 
 def _stop(sentence: str, code: int) -> None:

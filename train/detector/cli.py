@@ -78,7 +78,7 @@ def fit(
 ) -> None:
     """Train a detector as RECIPE says. Started again, it goes on where it was stopped."""
     wait_asleep()
-    with one_sentence_errors(resumes=True):
+    with one_sentence_errors("epoch"):
         import torch
         from rich.console import Console
 
