@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 from engines.spec import ModelSpec
@@ -96,8 +97,11 @@ def write_card(
 ) -> None:
     """Write `card.md` into a model folder. Every number in it comes from the arguments."""
     recipe, record, private = checkpoint.recipe, checkpoint.record, worth.private
+    taught = f"Of each target {recipe.teacher_weight:.0%} is what other networks, trained on the same images, say"
+    teachers = f"{taught} (arXiv 1503.02531)."
     votes = f"The targets mix in FER+ votes (arXiv 1608.01041), weight {recipe.votes_weight}."
     seeded = "Training started from ImageNet weights (Keras, Apache-2.0)."
+    shares = (recipe.votes_weight, recipe.teacher_weight, recipe.seeded)
     text = _CARD.format(
         name=spec.name,
         precision=spec.precision,
@@ -107,7 +111,7 @@ def write_card(
         model=recipe.model,
         labels=", ".join(spec.labels),
         temperature=spec.temperature,
-        targets="\n".join(([votes] if recipe.votes_weight else []) + ([seeded] if recipe.seeded else [])),
+        targets="\n".join(compress((votes, teachers, seeded), shares)),
         rows="\n".join(_rows(worth, "") + ([] if spec.precision == "fp32" else _rows(fp32, " in fp32"))),
         confusion=private.confusion_text(),
         ferplus=ferplus_line(worth.ferplus, private) + " of PrivateTest.\n" if worth.ferplus.images else "",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.preprocess import to_batch
+from engines.spec import sha256_of
 from train.board import Board
 from train.data import Faces, Fer2013, Splits, soft_labels
 from train.errors import RecipeInvalid
@@ -171,4 +172,5 @@ def new_run(recipe: Recipe, data: Splits, options: Options, seeded: bool) -> Run
     optimizer, rate = optimizer_of(recipe, model), rate_of(recipe)
     run = start(model, average, recipe, data.sha256, optimizer=optimizer, rate=rate)
     run.losses, run.first_weights = objective, first
+    run.teachers = tuple(sha256_of(path) for path in options.teachers)
     return run

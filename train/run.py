@@ -64,6 +64,7 @@ class Run:
     steps: int = 0  # of the optimiser
     best: float = 0.0  # of `average`, on what is chosen on; higher is better
     first_weights: str | None = None  # SHA-256 of the checkpoint that the run began with, if not at random
+    teachers: tuple[str, ...] = ()  # SHA-256 of the checkpoints whose answers are in the targets
     commit: str | None = field(default_factory=lambda: running_commit())  # of the code: asked once, at the start
 
     def keep(self, folder: Path, result: float, metric: str) -> None:
@@ -85,6 +86,10 @@ class Run:
             raise CheckpointInvalid(
                 "the run in this folder was started with another recipe or other data; choose another --out, or "
                 "remove it"
+            )
+        if tuple(record.get("teachers", ())) != self.teachers:
+            raise CheckpointInvalid(
+                "the run in this folder learned from other teachers; name the same ones, or choose another --out"
             )
         if "steps" not in record:
             raise CheckpointInvalid("the run in this folder is an older version's; choose another --out, or remove it")
@@ -156,6 +161,7 @@ class Run:
             "epoch": self.epoch,
             "steps": self.steps,
             "first_weights": self.first_weights,
+            "teachers": list(self.teachers),
             "data_sha256": self.data_sha256,
             "commit": self.commit,
             "torch": torch.__version__,

@@ -155,6 +155,10 @@ def test_a_run_begins_with_anothers_weights_and_learns_from_teachers(
     best = fit(taught, data, tmp_path / "second", console, Options(start_from=first, teachers=(first,), stop_after=1))
     assert read_checkpoint(best).record["first_weights"] is not None
     assert list((tmp_path / "second").glob("events.*"))  # for TensorBoard
+    other = fit(replace(TINY, seed=6), data, tmp_path / "other", console, Options(stop_after=1))
+    with pytest.raises(CheckpointInvalid, match="learned from other teachers"):
+        fit(taught, data, tmp_path / "second", console, Options(teachers=(other,)))
+    fit(taught, data, tmp_path / "second", console, Options(teachers=(first,)))
 
 
 def test_rare_classes_are_drawn_again(data: Fer2013) -> None:
