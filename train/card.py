@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
+from typing import Any
 
 from engines.spec import ModelSpec
 from train.checkpoint import Checkpoint
-from train.evaluate import Evaluation, ferplus_line
+from train.evaluate import Evaluation, ferplus_line, images_cell
 from train.metrics import Report
 from train.ranges import IMAGES
+from train.recipe import Recipe
 from train.worth import Worth
 
 CARD_FILE = "card.md"
+IMAGENET = "ImageNet weights (Keras, Apache-2.0)"
 
 _CARD = """\
 # {name}: {model}, 48x48 luma, 7 emotions, {precision}
@@ -27,9 +29,10 @@ Over the pictures of `parity.npz` its probabilities differ from the checkpoint's
 {mean_difference:.2g} on average.
 
 ## Data
-FER-2013 (Goodfellow et al. 2013, arXiv 1307.0414): 28,709 training images found by web search. Its authors measured
-that people agree with its labels in about two of three cases. Every training image that is pixel-identical to one of
-the two test splits was left out, and blank ones too.
+FER-2013 (Goodfellow et al. 2013, arXiv 1307.0414): 48x48 pictures found by web search. Its authors measured that people
+agree with its labels in about two of three cases. Trained on {images:,} images: those of Training that are neither
+blank nor pixel-identical to an image of the two test splits. PrivateTest is left as it is, though 44 of its images stand
+in PublicTest too.
 {targets}
 
 ## Measured
@@ -73,7 +76,7 @@ _MADE = {
     "fp32": "Weights and arithmetic in float32; batch norm is folded into the convolutions.",
     "fp16": """\
 Weights, and all between input and output, in float16; input and output are float32. What is told here is what ONNX
-Runtime makes of it on a processor: it computes in float32, from the rounded weights.""",
+Runtime makes of it on x86: it computes in float32, from the rounded weights.""",
     "int8": """\
 The large convolutions in int8, as QuantizeLinear and DequantizeLinear: symmetric, weights per channel and in 7 bits.
 The first layer, what is small inside attentions, and the classifier stay in float32. Ranges are the largest values on
@@ -93,15 +96,16 @@ label is wrong, also "neutral" where a collection has no such faces.
 
 
 def write_card(
-    folder: Path, spec: ModelSpec, checkpoint: Checkpoint, worth: Worth, fp32: Worth, elsewhere: Sequence[Evaluation]
+    folder: Path,
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    images: int,
+    worths: tuple[Worth, Worth],
+    elsewhere: Sequence[Evaluation],
 ) -> None:
-    """Write `card.md` into a model folder. Every number in it comes from the arguments."""
-    recipe, record, private = checkpoint.recipe, checkpoint.record, worth.private
-    taught = f"Of each target {recipe.teacher_weight:.0%} is what other networks, trained on the same images, say"
-    teachers = f"{taught} (arXiv 1503.02531)."
-    votes = f"The targets mix in FER+ votes (arXiv 1608.01041), weight {recipe.votes_weight}."
-    seeded = "Training started from ImageNet weights (Keras, Apache-2.0)."
-    shares = (recipe.votes_weight, recipe.teacher_weight, recipe.seeded)
+    """Write `card.md` into a model folder. `images` were trained on; `worths` are this file's and the fp32 one's."""
+    recipe, record, (worth, fp32) = checkpoint.recipe, checkpoint.record, worths
+    private = worth.private
     text = _CARD.format(
         name=spec.name,
         precision=spec.precision,
@@ -111,19 +115,42 @@ def write_card(
         model=recipe.model,
         labels=", ".join(spec.labels),
         temperature=spec.temperature,
-        targets="\n".join(compress((votes, teachers, seeded), shares)),
+        images=images,
+        targets="\n".join(_origins(recipe, record)),
         rows="\n".join(_rows(worth, "") + ([] if spec.precision == "fp32" else _rows(fp32, " in fp32"))),
         confusion=private.confusion_text(),
-        ferplus=ferplus_line(worth.ferplus, private) + " of PrivateTest.\n" if worth.ferplus.images else "",
+        ferplus=f"PrivateTest: {ferplus_line(worth.ferplus, private)}.\n" if worth.ferplus.images else "",
         elsewhere=_ELSEWHERE.format(rows="\n".join(map(_elsewhere_row, elsewhere))) if elsewhere else "",
         recipe=recipe.name,
         epoch=record["epoch"],
-        commit=record["commit"],
+        commit=record["commit"] or "unknown",
         torch=record["torch"],
         seed=recipe.seed,
         weakest="\n".join(_weakness(private, int(row)) for row in private.recall.argsort()[:3]),
     )
     (folder / CARD_FILE).write_text(text)
+
+
+def _origins(recipe: Recipe, record: dict[str, Any]) -> list[str]:
+    """What else than FER-2013's labels the weights come from, a sentence each."""
+    origins = []
+    taught, teachers = recipe.teacher_weight, record.get("teachers", ())
+    if taught:
+        names = ", ".join(f"`{teacher['recipe']}` ({teacher['sha256'][:12]})" for teacher in teachers)
+        origins.append(
+            f"{taught:.0%} of each target is what its teachers say of the image: {names} (arXiv 1503.02531)."
+        )
+    if votes := recipe.votes_weight * (1.0 - taught):
+        origins.append(f"{votes:.0%} of each target is FER+ votes (arXiv 1608.01041), where there are any.")
+    if recipe.label_smoothing:
+        origins.append(f"Targets are smoothed by {recipe.label_smoothing:g}.")
+    if record.get("first_weights"):
+        origins.append(f"Training started from another checkpoint ({record['first_weights'][:12]}).")
+    elif recipe.seeded:
+        origins.append(f"Training started from {IMAGENET}.")
+    if any(teacher["seeded"] for teacher in teachers):
+        origins.append(f"A teacher's training started from {IMAGENET}.")
+    return origins
 
 
 def _rows(worth: Worth, suffix: str) -> list[str]:
@@ -137,10 +164,12 @@ def _row(name: str, report: Report) -> str:
 
 
 def _elsewhere_row(found: Evaluation) -> str:
-    counts = found.report.confusion.sum(axis=1)
-    recalls = zip(found.report.labels, found.report.recall, counts, strict=True)
-    by_label = ", ".join(f"{label} {recall:.0%}" for label, recall, count in recalls if count)
-    return f"| {found.data.partition(',')[0]} | {counts.sum() + found.missed} | {found.accuracy:.2%} | {by_label} |"
+    of = found.report
+    by_label = [
+        f"{label} {recall:.0%}" for label, recall, count in zip(of.labels, of.recall, of.images, strict=True) if count
+    ]
+    name = found.data.partition(",")[0]
+    return f"| {name} | {images_cell(of)} | {of.accuracy:.2%} | {', '.join(by_label)} |"
 
 
 def _weakness(report: Report, row: int) -> str:

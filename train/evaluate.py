@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.base import Engine
 from engines.errors import ModelInvalid
+from engines.spec import ModelSpec
 from train.crops import cut_out
 from train.data import Faces, Fer2013, load_pictures, without_votes
 from train.errors import DataMissing
@@ -55,14 +57,7 @@ class Evaluation:
     ferplus: Agreement
     before: Reliability  # of softmax(logits)
     after: Reliability  # of softmax(logits / temperature)
-    seen_before: bool = False  # the temperature was fitted on these very images
-    missed: int = 0  # pictures in which no face was found: no answer of the network, and not in the report
-
-    @property
-    def accuracy(self) -> float:
-        """Share of all pictures that was answered rightly; one without an answer was not."""
-        images = self.report.confusion.sum()
-        return float(self.report.accuracy * images / (images + self.missed))
+    seen_before: bool  # the temperature was fitted on these very images
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the report's, and what was measured how."""
@@ -72,20 +67,23 @@ class Evaluation:
             "targets": [str(target) for target in self.targets],
             "flip": self.flip,
             **self.report.as_dict(),
-            "accuracy": round(self.accuracy, 4),
-            "missed": self.missed,
             "temperature_fitted": self.fitted,
             "ferplus_majority": agreed,
         }
 
     def as_text(self) -> str:
-        """The report for people, and what else there is to say: on FER+, and on faces that were not found."""
-        lines = [f"{self.data}: {self.report.as_text()}"]
-        if self.ferplus.images:
-            lines.append(ferplus_line(self.ferplus, self.report))
-        if self.missed:
-            lines.append(f"no face was found in {self.missed} more; these count as wrong: accuracy {self.accuracy:.2%}")
-        return "\n".join(lines)
+        """The report for people, and a last line on FER+ where people were asked."""
+        text = f"{self.data}: {self.report.as_text()}"
+        return f"{text}\n{ferplus_line(self.ferplus, self.report)}" if self.ferplus.images else text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collection:
+    """Other people's pictures, as faces that cameras would have cut out."""
+
+    name: str  # and what found the faces
+    faces: Faces  # with the labels of the networks that are asked
+    missed: NDArray[np.int64]  # (labels,) pictures of each in which no face was found
 
 
 def evaluate(target: Path, data: Fer2013, split: str) -> Report:
@@ -102,49 +100,57 @@ def measure(targets: Sequence[Path], data: Fer2013, split: str, flip: bool = Fal
     An ensemble's own temperature is fitted on PublicTest, after its members' were applied: the mean of honest
     probabilities is too shy. Raises ModelInvalid when the members do not answer with the same labels.
     """
-    where = f"FER-2013's {SPLIT_NAMES[split]}"
-    return _judge(targets, open_same_labels(targets), data.split(split), where, data.public, flip)
+    faces = data.split(split)
+    nothing = np.zeros(len(data.classes), np.int64)
+    return measure_on(targets, Collection(f"FER-2013's {SPLIT_NAMES[split]}", faces, nothing), data.public, flip)
+
+
+def collect(name: str, detector: Engine, spec: ModelSpec) -> Collection:
+    """A data set that `train.data.load_pictures` knows, all of it, each face cut out as a camera's is.
+
+    Raises DataMissing for a class that a network of `spec` does not know, and when there is no face in any picture.
+    """
+    pictures = load_pictures(name)
+    if unknown := sorted(set(pictures.classes) - set(spec.labels)):
+        raise DataMissing(f"{name} has the class {unknown[0]}, which {spec.name} does not know; leave it out")
+    crops = cut_out(pictures.images, detector, spec)
+    if not crops.found.any():
+        raise DataMissing(f"{detector.spec.name} finds no face in {name}; is this a collection of faces?")
+    truth = np.array([spec.labels.index(label) for label in pictures.classes])[pictures.labels]
+    missed = np.bincount(truth[~crops.found], minlength=len(spec.labels))
+    source = name.partition(":")[0]  # whose folder it is, is nobody's business
+    faces = without_votes(crops.images, truth[crops.found], len(spec.labels))
+    return Collection(f"{source}, cut out with {detector.spec.name}", faces, missed)
 
 
 def measure_elsewhere(
     targets: Sequence[Path], name: str, detector: Engine, public: Faces, flip: bool = False
 ) -> Evaluation:
-    """The same on a data set of `train.data.SOURCES`, all of it, each face cut out as a camera's is.
+    """As `measure`, on other people's pictures. `public` is FER-2013's PublicTest."""
+    return measure_on(targets, collect(name, detector, open_same_labels(targets)[0].spec), public, flip)
 
-    Every answer but the label is wrong, also those that the data set does not have (CK+ has no neutral faces). `public`
-    is FER-2013's PublicTest, on which a missing temperature is fitted. Raises DataMissing for a class that the network
-    does not know, and when there is no face in any picture.
+
+def measure_on(targets: Sequence[Path], collection: Collection, public: Faces, flip: bool = False) -> Evaluation:
+    """One target, or an ensemble, on faces with its labels. A temperature that is missing is fitted on `public`.
+
+    Every answer but the label is wrong, also those that a collection does not have (CK+ has no neutral faces).
     """
-    networks = open_same_labels(targets)
-    spec, pictures = networks[0].spec, load_pictures(name)
-    if unknown := sorted(set(pictures.classes) - set(spec.labels)):
-        raise DataMissing(f"{name} has the class {unknown[0]}, which {targets[0]} does not know; leave it out")
-    crops = cut_out(pictures.images, detector, spec)
-    if not crops.found.any():
-        raise DataMissing(f"{detector.spec.name} finds no face in {name}; is this a collection of faces?")
-    truth = np.array([spec.labels.index(label) for label in pictures.classes])[pictures.labels[crops.found]]
-    faces = without_votes(crops.images, truth, len(spec.labels))
-    found = _judge(targets, networks, faces, f"{name}, cut out with {detector.spec.name}", public, flip)
-    return replace(found, missed=int((~crops.found).sum()))
-
-
-def _judge(
-    targets: Sequence[Path], networks: Sequence[Network], faces: Faces, where: str, public: Faces, flip: bool
-) -> Evaluation:
+    networks, faces = open_same_labels(targets), collection.faces
     fitted = len(networks) > 1 or networks[0].temperature is None
     to_fit = public if fitted else None
     members = [answer(network, faces, to_fit, flip) for network in networks]
     whole = members[0] if len(members) == 1 else join(members, public)
+    labels = networks[0].spec.labels
     return Evaluation(
         targets=tuple(targets),
-        data=where,
+        data=collection.name,
         flip=flip,
         fitted=fitted,
-        report=report(whole.logits, faces.labels, networks[0].spec.labels, whole.temperature),
-        ferplus=agreement(whole.logits, faces.votes),
+        report=report(whole.logits, faces.labels, labels, whole.temperature, collection.missed),
+        ferplus=agreement(whole.logits, faces.votes, faces.clear),
         before=reliability(softmax(whole.logits), faces.labels),
         after=reliability(softmax(whole.logits / whole.temperature), faces.labels),
-        seen_before=fitted and faces is public,
+        seen_before=faces is public,
     )
 
 
@@ -187,7 +193,7 @@ def join(members: Sequence[Answers], public: Faces) -> Answers:
 
 def ferplus_line(ferplus: Agreement, of: Report) -> str:
     """One sentence on the agreement with FER+."""
-    share = ferplus.images / int(of.confusion.sum())
+    share = ferplus.images / int(of.images.sum())
     return f"FER+ majority accuracy {ferplus.accuracy:.2%} on {ferplus.images} images with a clear one ({share:.1%})"
 
 
@@ -198,7 +204,7 @@ _PAGE = """\
 
 | | |
 |---|---|
-| images | {images:,}{missed} |
+| images | {images} |
 | accuracy | {accuracy:.2%} |
 | macro F1 | {macro_f1:.4f} |
 | FER+ majority accuracy | {ferplus} |
@@ -206,8 +212,8 @@ _PAGE = """\
 | calibration error (ECE, {bins} bins) before / after the temperature | {ece_before:.4f} / {ece_after:.4f} |
 | negative log-likelihood, after | {nll:.4f} |
 
-A clear FER+ majority (Barsoum et al. 2016, arXiv 1608.01041) is more than half of an image's votes over the seven
-emotions; the images without one are not counted there.
+A clear FER+ majority (Barsoum et al. 2016, arXiv 1608.01041) is more than half of an image's votes, single votes left
+out, for one of the seven emotions; the images without one are not counted there.
 
 ## By emotion
 
@@ -233,14 +239,13 @@ def write_page(found: Evaluation, folder: Path) -> None:
     """Write `results.json`, two PNG diagrams and `README.md`, a page that shows all of it, into an existing folder."""
     of, name = found.report, found.data
     (folder / RESULTS_FILE).write_text(json.dumps(found.as_dict(), indent=2) + "\n")
-    confusion_png(of, folder / CONFUSION_FILE, f"{name}: accuracy {found.accuracy:.2%}, macro F1 {of.macro_f1:.3f}")
+    confusion_png(of, folder / CONFUSION_FILE, f"{name}: accuracy {of.accuracy:.2%}, macro F1 {of.macro_f1:.3f}")
     reliability_png(found.before, found.after, of.temperature, folder / RELIABILITY_FILE, f"{name}: calibration")
     page = _PAGE.format(
         data=name,
         how=how(found),
-        images=int(of.confusion.sum()),
-        missed=f", and {found.missed:,} without a face that was found, which count as wrong" * bool(found.missed),
-        accuracy=found.accuracy,
+        images=images_cell(of),
+        accuracy=of.accuracy,
         macro_f1=of.macro_f1,
         ferplus=_ferplus_cell(found.ferplus),
         temperature=of.temperature,
@@ -257,6 +262,12 @@ def write_page(found: Evaluation, folder: Path) -> None:
     (folder / PAGE_FILE).write_text(page)
 
 
+def images_cell(of: Report) -> str:
+    """How many, and how many of them could not be asked about."""
+    missed = f", of which {of.missed.sum():,} have no face that was found and count as wrong" if of.missed.any() else ""
+    return f"{of.images.sum():,}{missed}"
+
+
 def how(found: Evaluation) -> str:
     """What was measured and how, as a paragraph of Markdown."""
     names = ", ".join(f"`{target}`" for target in found.targets)
@@ -268,14 +279,13 @@ def how(found: Evaluation) -> str:
 
 def origin(found: Evaluation) -> str:
     """Where the temperature comes from, and whether it has seen the images it is judged on."""
-    if not found.fitted:
-        return "the exported model's own"
-    return "fitted on PublicTest" + ", so on these very images" * found.seen_before
+    own = "" if found.fitted else "the exported model's own, "
+    return f"{own}fitted on PublicTest" + ", so on these very images" * found.seen_before
 
 
 def rows(of: Report) -> list[str]:
     """One row of the page's table for each emotion."""
-    columns = zip(of.labels, of.confusion.sum(axis=1), of.precision, of.recall, of.f1, strict=True)
+    columns = zip(of.labels, of.images, of.precision, of.recall, of.f1, strict=True)
     return [
         f"| {label} | {images} | {precision:.1%} | {recall:.1%} | {f1:.3f} |"
         for label, images, precision, recall, f1 in columns

@@ -30,7 +30,7 @@ from train.card import CARD_FILE, write_card
 from train.checkpoint import build_model, read_checkpoint
 from train.data import Fer2013
 from train.errors import ExportRefused
-from train.evaluate import Evaluation, measure_elsewhere
+from train.evaluate import Collection, collect, measure_on
 from train.float16 import to_float16
 from train.int8 import to_int8
 from train.onnx_file import write_onnx
@@ -47,6 +47,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 # single probabilities by tenths but few answers, so what counts there is MAX_LOSS; 1 refuses what is no number.
 MAX_DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 1.0}
 MAX_LOSS = 0.01  # of accuracy on PublicTest, against fp32
+PROVENANCE = ("data_sha256", "epoch", "commit", "torch")  # what a card tells out of a checkpoint's record
 BATCHES = range(1, 33)  # over which an answer must not change by a bit
 CALIBRATION_BATCH = 32  # images in memory at once, with all that a network makes of them
 
@@ -78,7 +79,9 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013, elsewhere: Sequen
     The cards also tell what the network is worth on the data sets `elsewhere`, as `train.data.load` knows them.
     """
     checkpoint = read_checkpoint(checkpoint_path)
+    check_record(checkpoint.record, data)
     model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
+    collections = collected(elsewhere, draft)
     inputs = parity_inputs(draft)
     logits = predict_torch(model, inputs, draft)
     drafts = [named(draft, precision) for precision in PRECISIONS]
@@ -99,7 +102,8 @@ def export(checkpoint_path: Path, folder: Path, data: Fer2013, elsewhere: Sequen
         for own, place, room, worth in zip(drafts, folders, rooms, worths, strict=True):
             spec = finished_spec(own, room, source, worth, checkpoint.record)
             spec.write(room)
-            write_card(room, spec, checkpoint, worth, worths[0], measured_elsewhere(room, data, elsewhere))
+            others = [measure_on([room], collection, data.public) for collection in collections]
+            write_card(room, spec, checkpoint, len(data.training), (worth, worths[0]), others)
             (room / PARITY_FILE).write_bytes(npz(inputs=inputs, logits=logits))
             made.append(Exported(place, spec, worth))
     return made
@@ -144,10 +148,23 @@ def finished_spec(draft: ModelSpec, room: Path, source: Source, worth: Worth, re
     )
 
 
-def measured_elsewhere(folder: Path, data: Fer2013, names: Sequence[str]) -> list[Evaluation]:
-    """A model on each of these data sets, with the detector that ships."""
+def check_record(record: dict[str, Any], data: Fer2013) -> None:
+    """Raise ExportRefused unless the card can tell where a network comes from, and that it saw no test image.
+
+    Only data of the same digest has the same test images; of other data some may have been trained on.
+    """
+    if missing := [name for name in PROVENANCE if name not in record]:
+        raise ExportRefused(f"the checkpoint does not say its {missing[0]}; train again with this version")
+    if record["data_sha256"] != data.sha256:
+        raise ExportRefused("the checkpoint was trained on other data than it would be measured on; name its own data")
+
+
+def collected(names: Sequence[str], spec: ModelSpec) -> list[Collection]:
+    """These data sets, cut out with the detector that ships."""
+    if not names:
+        return []
     detector = load_engine(find_model("face", download=False))
-    return [measure_elsewhere([folder], name, detector, data.public) for name in names]
+    return [collect(name, detector, spec) for name in names]
 
 
 @contextmanager

@@ -50,8 +50,9 @@ def check_range(network: onnx.ModelProto, batches: Iterable[Batch]) -> None:
     """Raise ExportRefused unless everything that is computed on `batches` fits into float16."""
     computed = [name for node in network.graph.node if node.op_type != "Constant" for name in node.output]
     largest = peaks(network, computed, batches)
-    name = max(largest, key=largest.__getitem__)
-    if not largest[name] <= LARGEST:  # also catches NaN
+    for name in largest:
+        if largest[name] <= LARGEST:
+            continue  # which no NaN is
         raise ExportRefused(
             f"{name} reaches {largest[name]:.0f}, more than float16 holds ({LARGEST:.0f}), so there can be no fp16 "
             "model; train with a lower rate or more weight decay"

@@ -19,19 +19,26 @@ class Report:
 
     labels: tuple[str, ...]
     confusion: NDArray[np.int64]  # (labels, labels): row = truth, column = answer
+    missed: NDArray[np.int64]  # (labels,) pictures of a truth without an answer, as no face was found: not right
     temperature: float
     ece_before: float  # expected calibration error of softmax(logits)
     ece_after: float  # of softmax(logits / temperature)
     nll: float  # mean negative log-likelihood, after
 
     @property
+    def images(self) -> NDArray[np.int64]:
+        """(labels,) pictures of each truth."""
+        counts: NDArray[np.int64] = self.confusion.sum(axis=1) + self.missed
+        return counts
+
+    @property
     def accuracy(self) -> float:
-        return float(np.trace(self.confusion) / self.confusion.sum())
+        return float(np.trace(self.confusion) / self.images.sum())
 
     @property
     def recall(self) -> NDArray[np.float64]:
         """(labels,) share of each truth that was found; 0 where there was none."""
-        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return _ratio(np.diag(self.confusion), self.images)
 
     @property
     def precision(self) -> NDArray[np.float64]:
@@ -41,18 +48,19 @@ class Report:
     @property
     def f1(self) -> NDArray[np.float64]:
         """(labels,) harmonic mean of precision and recall."""
-        doubled = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        doubled = self.confusion.sum(axis=0) + self.images
         return _ratio(2 * np.diag(self.confusion), doubled)
 
     @property
     def macro_f1(self) -> float:
-        """Unweighted mean of the F1 of the classes: rare ones count as much as frequent ones."""
-        return float(self.f1.mean())
+        """Unweighted mean of the F1 of the classes that occur: rare ones count as much as frequent ones."""
+        return float(self.f1[self.images > 0].mean())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, rounded to 4 decimals, for JSON."""
         return {
-            "images": int(self.confusion.sum()),
+            "images": int(self.images.sum()),
+            "missed": int(self.missed.sum()),
             "accuracy": round(self.accuracy, 4),
             "macro_f1": round(self.macro_f1, 4),
             "recall": self._by_label(self.recall),
@@ -67,7 +75,7 @@ class Report:
     def as_text(self) -> str:
         """The report for people: two lines in short, then the confusion matrix."""
         return (
-            f"{self.confusion.sum()} images  accuracy {self.accuracy:.2%}  macro F1 {self.macro_f1:.4f}\n"
+            f"{self._images_text()}  accuracy {self.accuracy:.2%}  macro F1 {self.macro_f1:.4f}\n"
             f"temperature {self.temperature:.3f}: calibration error {self.ece_before:.4f} -> {self.ece_after:.4f}\n"
             f"{self.confusion_text()}"
         )
@@ -79,6 +87,10 @@ class Report:
             rows.append(f"{label:>14}" + "".join(f"{count:>9}" for count in counts) + f"{recall:>9.1%}")
         rows.append(f"{'precision':>14}" + "".join(f"{share:>9.1%}" for share in self.precision))
         return "\n".join(rows)
+
+    def _images_text(self) -> str:
+        missed = f", {self.missed.sum()} without a face that was found" if self.missed.any() else ""
+        return f"{self.images.sum()} images{missed}"
 
     def _by_label(self, values: NDArray[np.float64]) -> dict[str, float]:
         return {label: round(float(value), 4) for label, value in zip(self.labels, values, strict=True)}
@@ -111,13 +123,20 @@ class Agreement:
         return self.right / max(self.images, 1)
 
 
-def report(logits: NDArray[np.float32], truth: NDArray[np.int64], labels: Sequence[str], temperature: float) -> Report:
-    """Measure (N, labels) `logits` against (N,) `truth`."""
+def report(
+    logits: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    labels: Sequence[str],
+    temperature: float,
+    missed: NDArray[np.int64] | None = None,
+) -> Report:
+    """Measure (N, labels) `logits` against (N,) `truth`; (labels,) `missed` counts pictures that have no logits."""
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (truth, logits.argmax(axis=1)), 1)
     return Report(
         labels=tuple(labels),
         confusion=confusion,
+        missed=np.zeros(len(labels), np.int64) if missed is None else missed,
         temperature=temperature,
         ece_before=calibration_error(softmax(logits), truth),
         ece_after=calibration_error(softmax(logits / temperature), truth),
@@ -141,12 +160,13 @@ def ensemble(logits: Sequence[NDArray[np.float32]], temperatures: Sequence[float
     return (np.logaddexp.reduce(members, axis=0) - np.log(len(members))).astype(np.float32)
 
 
-def agreement(logits: NDArray[np.float32], votes: NDArray[np.uint8]) -> Agreement:
-    """How (N, labels) `logits` agree with (N, labels) `votes`, where one label has more than half of an image's votes.
+def agreement(logits: NDArray[np.float32], votes: NDArray[np.uint8], clear: NDArray[np.bool_] | None) -> Agreement:
+    """How (N, labels) `logits` agree with (N, labels) `votes` on the images that are (N,) `clear`; None is nowhere.
 
     The other images have no single answer that people would call right.
     """
-    clear = 2 * votes.max(axis=1).astype(np.int64) > votes.sum(axis=1, dtype=np.int64)
+    if clear is None:
+        return Agreement(images=0, right=0)
     right = logits[clear].argmax(axis=1) == votes[clear].argmax(axis=1)
     return Agreement(int(clear.sum()), int(right.sum()))
 

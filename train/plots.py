@@ -46,7 +46,7 @@ def confusion_png(report: Report, path: Path, title: str) -> None:
     """Write the confusion matrix: colour and percentage are shares of the row (the truth), below them the count."""
     figure = new_figure(height_in=7.2)
     axes = figure.add_subplot()
-    totals = report.confusion.sum(axis=1, keepdims=True)
+    totals = report.images[:, None]
     shares = report.confusion / np.maximum(totals, 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), share in np.ndenumerate(shares):

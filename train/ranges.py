@@ -37,5 +37,5 @@ def peaks(network: onnx.ModelProto, tensors: Collection[str], batches: Iterable[
     largest = dict.fromkeys(names, 0.0)
     for batch in batches:
         for name, values in zip(names, session.run(names, {input_name: batch}), strict=True):
-            largest[name] = max(largest[name], float(np.abs(values).max()))
+            largest[name] = float(np.maximum(largest[name], np.abs(values).max()))  # a NaN stays one
     return largest

@@ -36,7 +36,7 @@ def measure(
     return Worth(
         public=report(answers, data.public.labels, spec.labels, temperature),
         private=report(reported, data.private.labels, spec.labels, temperature),
-        ferplus=agreement(reported, data.private.votes),
+        ferplus=agreement(reported, data.private.votes, data.private.clear),
         difference=float(differences.max()),
         mean_difference=float(differences.mean()),
     )

@@ -28,6 +28,7 @@ from train.data import (
     shared_file,
     soft_labels,
 )
+from train.data.fer2013 import clear_majority
 from train.errors import DataMissing, RecipeInvalid
 
 SEVEN = ("angry", "disgust", "fear", "happy", "sad", "surprise", "contempt")
@@ -175,6 +176,12 @@ def test_ckplus_is_in_our_order_whatever_the_order_of_the_file(
     assert len(data.training) == len(images) - 5 * (not contempt)
     assert data.training.votes.shape == (len(data.training), len(classes))
     assert (len(data.public), len(data.private)) == (0, 0)
+
+
+def test_a_clear_majority_is_most_of_all_votes_but_single_ones() -> None:
+    #         neutral, happy, contempt, unknown: only the first two are classes here
+    votes = [[6, 4, 0, 0], [5, 5, 0, 0], [4, 0, 3, 3], [5, 1, 1, 3], [1, 0, 0, 0], [0, 0, 9, 1], [0, 0, 0, 0]]
+    assert clear_majority(np.array(votes, np.uint8), [0, 1]).tolist() == [True, False, False, True] + [False] * 3
 
 
 def test_jaffe_is_reduced_by_area_and_can_be_had_whole(tmp_path: Path) -> None:

@@ -164,12 +164,12 @@ def test_faces_elsewhere_are_cut_out_and_one_that_is_not_found_is_wrong(
     found = measure_elsewhere([happy_only(tmp_path / "model")], f"folder:{album}", detector(), data.public)
     happy = EMOTIONS.index("happy")
     assert found.report.confusion[happy, happy] == found.report.confusion.sum() == 2
-    assert found.missed == 1
-    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.report.missed[EMOTIONS.index("sad")] == found.report.missed.sum() == 1
     assert found.as_dict()["accuracy"] == 0.6667
-    assert "no face was found in 1 more" in found.as_text()
+    assert "3 images, 1 without a face that was found" in found.as_text()
+    assert str(album) not in found.data  # a page may be shown to others
     write_page(found, tmp_path)
-    assert "2, and 1 without a face that was found" in (tmp_path / "README.md").read_text()
+    assert "3, of which 1 have no face that was found" in (tmp_path / "README.md").read_text()
 
 
 def test_a_face_is_framed_as_a_camera_would_frame_it() -> None:
@@ -192,6 +192,8 @@ def test_what_cannot_be_measured_elsewhere_is_one_sentence(room: Path, data: Fer
     (tmp_path / "contempt").rename(tmp_path / "sad")
     with pytest.raises(DataMissing, match="face finds no face in folder:"):
         measure_elsewhere([room / "bar"], f"folder:{tmp_path}", detector(), data.public)
+    with pytest.raises(DataMissing, match="FER-2013 is what networks are trained on here"):
+        measure_elsewhere([room / "bar"], "fer2013", detector(), data.public)
 
 
 def test_members_with_other_labels_are_refused(room: Path, data: Fer2013, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from engines.errors import ModelInvalid  # noqa: E402 - after the skip
 from engines.portrait import portrait  # noqa: E402
 from engines.spec import EMOTIONS, ModelSpec  # noqa: E402
 from tests.train.synthetic import write_archive  # noqa: E402
-from train.checkpoint import Checkpoint, save_checkpoint  # noqa: E402
+from train.checkpoint import Checkpoint, read_checkpoint, save_checkpoint  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import ExportRefused  # noqa: E402
 from train.evaluate import evaluate  # noqa: E402
@@ -84,7 +84,7 @@ def test_each_card_tells_its_precision_and_compares_it_with_fp32(made: tuple[Pat
     assert all(text.splitlines()[0].endswith(f", {precision}") for precision, text in cards.items())
     assert [" in fp32 |" in text for text in cards.values()] == [False, True, True]
     for text in cards.values():  # two pictures elsewhere, and a face in one
-        assert re.search(r"\| folder:\S+/album \| 2 \| (0|50)\.00% \| happy (0|100)% \|", text)
+        assert re.search(r"\| folder \| 2, of which 1 have .* \| (0|50)\.00% \| happy (0|100)%, sad 0% \|", text)
         assert "FER+ majority" not in text  # nobody voted on these
 
 
@@ -102,6 +102,37 @@ def test_a_file_that_is_not_what_the_spec_says_is_refused(made: tuple[Path, Path
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
     with pytest.raises(ModelInvalid, match=r"not the file that spec\.json was written for"):
         evaluate(tmp_path, data, "public")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"data_sha256": "0" * 64}, "trained on other data"), ({"commit": ...}, "does not say its commit")],
+)
+def test_a_checkpoint_that_may_have_seen_the_test_images_is_refused(
+    made: tuple[Path, Path, Fer2013], tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    checkpoint = read_checkpoint(made[0])
+    record = {name: value for name, value in {**checkpoint.record, **change}.items() if value is not ...}
+    save_checkpoint(tmp_path / "other.safetensors", Checkpoint(checkpoint.tensors, record))
+    with pytest.raises(ExportRefused, match=sentence):
+        export(tmp_path / "other.safetensors", tmp_path / "model", made[2])
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_card_of_a_network_that_was_taught_names_its_teachers(
+    made: tuple[Path, Path, Fer2013], tmp_path: Path
+) -> None:
+    checkpoint = read_checkpoint(made[0])
+    recipe = {**RECIPE.as_dict(), "teacher_weight": 0.5, "votes_weight": 0.3}
+    teachers = [{"sha256": "5" * 64, "recipe": "big", "commit": None, "seeded": True}]
+    taught = {**checkpoint.record, "recipe": recipe, "teachers": teachers}
+    save_checkpoint(tmp_path / "best.safetensors", Checkpoint(checkpoint.tensors, taught))
+    export(tmp_path / "best.safetensors", tmp_path / "model", made[2])
+    card = (tmp_path / "model" / "card.md").read_text()
+    assert "50% of each target is what its teachers say of the image: `big` (555555555555)" in card
+    assert "15% of each target is FER+ votes" in card
+    assert "A teacher's training started from ImageNet weights" in card
+    assert "Trained on 48 images" in card
 
 
 def worth(right: int, difference: float = 0.0) -> Worth:

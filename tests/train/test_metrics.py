@@ -38,6 +38,17 @@ def test_a_class_that_never_comes_has_recall_0_and_no_warning() -> None:
     assert made.as_dict()["recall"] == {"a": 1.0, "b": 1.0, "c": 0.0}
 
 
+def test_pictures_without_an_answer_are_wrong_and_classes_without_pictures_do_not_count() -> None:
+    missed = np.array([1, 0, 0])
+    made = report(np.eye(3, dtype=np.float32)[[0, 1, 1]], np.array([0, 1, 1]), LABELS, 1.0, missed)
+    assert made.images.tolist() == [2, 2, 0]
+    assert made.accuracy == pytest.approx(3 / 4)
+    assert made.recall.tolist() == [0.5, 1.0, 0.0]
+    assert made.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
+    assert made.as_dict()["missed"] == 1
+    assert "4 images, 1 without a face that was found" in made.as_text()
+
+
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
 def test_the_temperature_undoes_a_network_that_is_too_sure_or_too_shy(sharpness: float) -> None:
     random = np.random.default_rng(3)
@@ -80,14 +91,14 @@ def test_a_certain_no_of_all_members_stays_finite() -> None:
     assert ensemble([logits, logits], [1.0, 1.0]).tolist() == [[0.0, -2000.0]]
 
 
-def test_ferplus_counts_only_images_with_more_than_half_of_the_votes() -> None:
-    votes = np.array([[6, 4, 0], [5, 5, 0], [4, 3, 3], [0, 0, 1], [0, 0, 0], [0, 200, 100]], np.uint8)
-    answers = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 0, 1]]
-    found = agreement(answers, votes)
-    assert (found.images, found.right) == (3, 2)  # the first, the fourth (answered b, voted c) and the last
+def test_agreement_counts_only_images_on_which_people_agree() -> None:
+    votes = np.array([[6, 4, 0], [5, 5, 0], [0, 0, 3], [0, 200, 100]], np.uint8)
+    answers = np.eye(3, dtype=np.float32)[[0, 0, 1, 1]]
+    found = agreement(answers, votes, np.array([True, False, True, True]))
+    assert (found.images, found.right) == (3, 2)  # the third was voted c and answered b
     assert found.accuracy == pytest.approx(2 / 3)
 
 
 def test_without_votes_there_is_nothing_to_agree_with() -> None:
-    found = agreement(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.uint8))
+    found = agreement(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.uint8), None)
     assert (found.images, found.accuracy) == (0, 0.0)

@@ -67,8 +67,12 @@ def load(name: str, **options: Any) -> Splits:
 
 
 def load_pictures(name: str) -> Pictures:
-    """All pictures of a data set that `load` knows: JAFFE's whole photos, a folder's at their own size."""
+    """All pictures of a data set that is not FER-2013: JAFFE's whole photos, a folder's at their own size."""
     source, _, path = name.partition(":")
+    if source == "fer2013":
+        raise DataMissing(
+            "FER-2013 is what networks are trained on here; name other data: ckplus, jaffe, folder:<path>"
+        )
     if source == "jaffe":
         return jaffe_pictures(_existing(source, path) if path else None)
     if source == "folder" and path:

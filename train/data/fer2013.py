@@ -48,11 +48,21 @@ def _from_archive(path: Path) -> Fer2013:
     arrays = read_npz(path)
     try:
         labels, split = arrays["labels"].astype(np.int64), arrays["split"]
-        columns = [list(arrays["ferplus_columns"]).index(name) for name in FERPLUS]
-        faces = Faces(arrays["images"], labels, arrays["ferplus"][:, columns])
+        columns, votes = [list(arrays["ferplus_columns"]).index(name) for name in FERPLUS], arrays["ferplus"]
+        faces = Faces(arrays["images"], labels, votes[:, columns], clear=clear_majority(votes, columns))
     except (KeyError, ValueError, IndexError) as error:
         raise DataMissing(f"{path} is not the FER-2013 archive that was expected ({error}); fetch it again") from None
     return divided(faces, split, EMOTIONS, sha256_of(path))
+
+
+def clear_majority(votes: NDArray[np.uint8], columns: list[int]) -> NDArray[np.bool_]:
+    """(N,) whether one of `columns` has more than half of an image's (N, 10) votes; single votes are not counted.
+
+    The rule of FER+: contempt, unknown and "not a face" are votes like others, and one voter alone may be mistaken.
+    """
+    counted = np.where(votes > 1, votes, 0).astype(np.int64)
+    clear: NDArray[np.bool_] = 2 * counted[:, columns].max(axis=1) > counted.sum(axis=1)
+    return clear
 
 
 def _csv_file(path: Path) -> Path:

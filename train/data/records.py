@@ -22,6 +22,7 @@ class Faces:
     labels: NDArray[np.int64]  # (N,) index into the classes of the Splits they belong to
     votes: NDArray[np.uint8]  # (N, classes) how many people chose each class; a row can be all 0
     subjects: NDArray[np.str_] | None = None  # (N,) whose face it is; None where that is not known of every image
+    clear: NDArray[np.bool_] | None = None  # (N,) most people chose one class; None where nobody was asked
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -29,7 +30,8 @@ class Faces:
     def take(self, rows: NDArray[Any]) -> Faces:
         """The faces of some rows: their numbers, or a (N,) mask."""
         subjects = None if self.subjects is None else self.subjects[rows]
-        return Faces(self.images[rows], self.labels[rows], self.votes[rows], subjects)
+        clear = None if self.clear is None else self.clear[rows]
+        return Faces(self.images[rows], self.labels[rows], self.votes[rows], subjects, clear)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
