@@ -31,7 +31,7 @@ Over the pictures of `parity.npz` its probabilities differ from the checkpoint's
 ## Data
 FER-2013 (Goodfellow et al. 2013, arXiv 1307.0414): 48x48 pictures found by web search. Its authors measured that people
 agree with its labels in about two of three cases. Trained on {images:,} images: those of Training that are neither
-blank nor pixel-identical to an image of the two test splits. PrivateTest is left as it is, though 44 of its images stand
+blank nor pixel-identical to an image of the two test splits. PrivateTest is left as it is, though 44 of its images are
 in PublicTest too.
 {targets}
 
