@@ -7,20 +7,33 @@ torch's global generator: whoever seeds it can repeat an epoch exactly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from train.errors import RecipeInvalid
+
 GROUP = 4
-MARGIN_PX = 12  # repeated around the picture before it is moved, so that nothing black comes in
+MARGIN_PX = 12  # repeated around the picture before it is moved, so that nothing black comes in; at least
 GREY = 0.5  # what is erased becomes
+HIGHEST = {  # beyond these a face is no longer one
+    "shift": 0.25,
+    "rotate_deg": 45.0,
+    "scale": 0.5,
+    "contrast": 0.9,
+    "brightness": 0.9,
+    "soften": 1.0,
+    "erase": 1.0,
+    "mixup": 10.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """How far each change may go; 0 turns it off."""
+    """How far each change may go; 0 turns it off. Raises RecipeInvalid when one is outside 0..HIGHEST."""
 
     shift: float = 0.08  # fraction of the side, either way: the crop is never exactly on the template
     rotate_deg: float = 12.0
@@ -30,6 +43,11 @@ class Augment:
     soften: float = 0.1  # share of groups seen out of focus: faces far from the camera
     erase: float = 0.3  # share of groups with one rectangle blanked: hands, hair, masks
     mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018, "mixup", arXiv 1710.09412)
+
+    def __post_init__(self) -> None:
+        for name, highest in HIGHEST.items():
+            if not 0 <= (value := getattr(self, name)) <= highest:  # also for NaN
+                raise RecipeInvalid(f"{name} must lie in 0..{highest:g}, got {value}")
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) float32 in -1..1 (mean and std 0.5) -> the same, changed."""
@@ -44,12 +62,20 @@ class Augment:
         mixed: tuple[Tensor, Tensor] = v2.MixUp(alpha=self.mixup)(images, targets)
         return mixed
 
+    def margin_px(self, side_px: int) -> int:
+        """How much is repeated around a picture: enough for its corner when all that moves it goes as far as it may."""
+        angle = math.radians(self.rotate_deg)
+        corner_px = (side_px - 1) / 2  # from the middle to the middle of the last pixel
+        farthest_px = (corner_px + math.ceil(self.shift * side_px)) * (math.cos(angle) + math.sin(angle))
+        return max(MARGIN_PX, math.ceil(farthest_px * (1.0 + self.scale) - corner_px))
+
     def _changes(self, side_px: int) -> v2.Transform:
-        moved = self.shift * side_px / (side_px + 2 * MARGIN_PX)
+        margin_px = self.margin_px(side_px)
+        moved = self.shift * side_px / (side_px + 2 * margin_px)
         return v2.Compose(
             [
                 v2.RandomHorizontalFlip(),
-                v2.Pad(MARGIN_PX, padding_mode="edge"),
+                v2.Pad(margin_px, padding_mode="edge"),
                 v2.RandomAffine(
                     self.rotate_deg,
                     translate=(moved, moved),

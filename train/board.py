@@ -1,11 +1,17 @@
-"""The course of a run for TensorBoard: `tensorboard --logdir runs`."""
+"""The course of a run: a bar for people, and curves for TensorBoard (`tensorboard --logdir runs`)."""
 
 from __future__ import annotations
 
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TextColumn
 
 
 class Board:
@@ -31,3 +37,23 @@ class Board:
         for name, value in values.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
+
+
+@contextmanager
+def epoch_bar(console: Console, title: str, steps: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar of an epoch's steps, on a terminal only.
+
+    What it gives is to be called after each step with how many of `unit` (such as images) that took.
+    """
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[speed]}"))
+    started_s, done = time.monotonic(), 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=steps, speed="")
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            speed = done / max(time.monotonic() - started_s, 1e-9)
+            progress.update(task, advance=1, speed=f"{speed:.0f} {unit}/s")
+
+        yield advance

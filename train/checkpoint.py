@@ -20,7 +20,7 @@ from engines.spec import EMOTIONS
 from train.errors import CheckpointInvalid, RecipeInvalid
 from train.models import MODELS
 from train.models.base import Build
-from train.recipe import Recipe, recipe_from
+from train.recipe import Recipe, recipe_from_record
 
 SCHEMA = "emostream.checkpoint/1"
 MODEL_PREFIX = "model."  # the network's own tensors; anything else belongs to the run that is not over yet
@@ -35,7 +35,8 @@ class Checkpoint:
 
     @property
     def recipe(self) -> Recipe:
-        return recipe_from(self.record["recipe"])
+        """Of an emotion network. Raises CheckpointInvalid when the record has none."""
+        return recipe_in(self.record)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -53,26 +54,54 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint of ours. Raises CheckpointInvalid for any other file."""
+    record, tensors = _read(path, whole=True)
+    return Checkpoint(tensors, record)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A checkpoint's record alone, without reading its tensors. Raises CheckpointInvalid for any other file."""
+    return _read(path, whole=False)[0]
+
+
+def _read(path: Path, whole: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})["record"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+            names = file.keys() if whole else []
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise CheckpointInvalid(
             f"{path} is no checkpoint of emostream ({error}); make one with `train fit` or `train detector fit`"
         ) from None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise CheckpointInvalid(f"{path}: expected a record of schema {SCHEMA}; train again with this version")
-    return Checkpoint(tensors, record)
+    return record, tensors
+
+
+def recipe_in(record: dict[str, Any]) -> Recipe:
+    """The recipe in a record of an emotion network. Raises CheckpointInvalid when there is none."""
+    try:
+        return recipe_from_record(record["recipe"])
+    except (KeyError, RecipeInvalid) as error:
+        raise CheckpointInvalid(f"this is no checkpoint of an emotion network ({error}); train again") from None
+
+
+def check_data(path: Path, data_sha256: str) -> None:
+    """Raises CheckpointInvalid when a checkpoint did not come from the data of this digest.
+
+    A network that was trained on other data may have learned the very images that are measured on.
+    """
+    if read_record(path).get("data_sha256") != data_sha256:
+        raise CheckpointInvalid(
+            f"{path} was trained on other data, so it may know the images that are chosen on; name one that was "
+            "trained on the same data"
+        )
 
 
 def build_model(checkpoint: Checkpoint) -> nn.Module:
     """The trained network, in evaluation mode. Raises CheckpointInvalid when its weights do not fit its recipe."""
-    try:
-        recipe = checkpoint.recipe
-        model = MODELS[recipe.model](Build(len(EMOTIONS), recipe.dropout, recipe.width), False)
-    except (KeyError, RecipeInvalid) as error:
-        raise CheckpointInvalid(f"this is no checkpoint of an emotion network ({error}); train again") from None
+    recipe = checkpoint.recipe
+    model = MODELS[recipe.model](Build(len(EMOTIONS), recipe.dropout, recipe.width), False)
     return load_weights(model, checkpoint)
 
 

@@ -24,6 +24,9 @@ app.add_typer(detector_app, name="detector")
 @app.command()
 def fit(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, or the name of one in train/recipes.")],
+    data: Annotated[
+        str, typer.Option(help="fer2013, or fer2013:PATH for its official csv file or the folder of that.")
+    ] = "fer2013",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
     start: Annotated[Path | None, typer.Option(help="Checkpoint that gives a new run its first weights.")] = None,
     teacher: Annotated[
@@ -39,7 +42,7 @@ def fit(
         import torch
         from rich.console import Console
 
-        from train.data import load_fer2013
+        from train.data import load
         from train.fit import Options
         from train.fit import fit as run
         from train.recipe import read_recipe
@@ -48,7 +51,7 @@ def fit(
         console = Console(stderr=True)
         chosen = read_recipe(recipe_path(recipe, RECIPES))
         options = Options(device, start, tuple(teacher or ()), stop_after)
-        best = run(chosen, load_fer2013(), out or Path("runs") / chosen.name, console, options)
+        best = run(chosen, load(data), out or Path("runs") / chosen.name, console, options)
         console.print(f"best checkpoint: {best}")
 
 

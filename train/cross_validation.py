@@ -83,14 +83,14 @@ def _fold(recipe: Recipe, data: Splits, training: Rows, held: Rows, plan: Plan, 
     seen = unsplit(data.training.take(training), data.classes, data.sha256)
     run = new_run(recipe, seen, options, recipe.seeded)
     targets = wanted(recipe, seen.training, options.teachers)
-    begun_s = time.monotonic()
+    begun_s, images = time.monotonic(), 0
     while run.epoch < recipe.epochs:
-        train_epoch(run, recipe, seen.training, targets, console, options.device)
+        images += train_epoch(run, recipe, seen.training, targets, console, options.device).images
         run.epoch += 1
     training_s = round(time.monotonic() - begun_s, 3)
     logits = predict_torch(run.average, data.training.images[held], draft_spec(recipe))
     wall_s = round(time.monotonic() - started_s, 3)
-    return FoldResult(held, rounded(logits), len(training) * recipe.epochs, training_s, wall_s, run.commit)
+    return FoldResult(held, rounded(logits), images, training_s, wall_s, run.commit)
 
 
 def _none_yet(recipe: Recipe, data: Splits, plan: Plan, called: str, held: list[Rows]) -> FoldResults:

@@ -4,6 +4,7 @@ TrainError
 ├── DataMissing    (LookupError)   a data set or seed weight file is on no path that was looked at
 ├── RecipeInvalid  (ValueError)    a recipe has an unknown key or a value that cannot work
 ├── CheckpointInvalid (ValueError) a file that is not a checkpoint of ours, or does not fit its network
+├── Diverged       (ArithmeticError) training came to numbers that are none
 ├── DeviceMissing  (LookupError)   torch cannot compute where it was told to
 └── ExportRefused  (ValueError)    the exported model does not answer as the checkpoint does
 
@@ -29,6 +30,10 @@ class RecipeInvalid(TrainError, ValueError):
 
 class CheckpointInvalid(TrainError, ValueError):
     """A checkpoint that cannot be believed; nothing of it is used."""
+
+
+class Diverged(TrainError, ArithmeticError):
+    """Training came to a loss or weights that are no numbers; nothing of that epoch is kept."""
 
 
 class ExportRefused(TrainError, ValueError):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.errors import CheckpointInvalid
+from train.errors import CheckpointInvalid, RecipeInvalid
 from train.metrics import Report, report
+from train.recipe import recipe_from_record
 
 RESULTS_FILE = "results.json"
 SCHEMA = "emostream.folds/1"
@@ -28,7 +29,7 @@ class FoldResult:
 
     rows: NDArray[np.int64]  # (N,) which these are, as numbers of the data's rows
     logits: NDArray[np.float64]  # (N, classes), `rounded`
-    seen: int  # images trained on, counted once an epoch
+    seen: int  # images trained on, counted as often as they were
     training_s: float
     wall_s: float  # training, and all before and after
     commit: str | None  # of the code
@@ -130,7 +131,7 @@ class FoldResults:
             return self
         try:
             whole = json.loads(path.read_text())
-            asked = dict(whole["asked"])
+            asked = {**whole["asked"], "recipe": _as_now(whole["asked"]["recipe"])}
             finished = tuple(FoldResult.from_dict(values) for values in whole["held_out"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointInvalid(
@@ -143,6 +144,14 @@ class FoldResults:
                 "remove them"
             )
         return replace(self, folds=finished)
+
+
+def _as_now(recipe: object) -> object:
+    """A recipe that was kept, with the settings that recipes have now; itself when nobody can follow it any more."""
+    try:
+        return recipe_from_record(recipe).as_dict()
+    except RecipeInvalid:
+        return recipe
 
 
 def rounded(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -17,16 +17,17 @@ from train.errors import CheckpointInvalid, ExportRefused, TrainError
 
 USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
 NEEDS_EXTRA = {"torch", "safetensors", "onnx", "matplotlib"}
-CORES = os.cpu_count() or 1
+# those that this process may use, where the system says so: a container or taskset gives it fewer
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 
 def recipe_path(recipe: Path, recipes: Path) -> Path:
-    """`emotion` means the file of that name in the folder `recipes`, unless there is one here."""
+    """`emotion` means the file of that name in the folder `recipes`, unless there is such a file here."""
     shipped = recipes / f"{recipe.name}.yaml"
-    return shipped if not recipe.exists() and recipe.name == str(recipe) and shipped.exists() else recipe
+    return shipped if not recipe.is_file() and recipe.name == str(recipe) and shipped.is_file() else recipe
 
 
 def find_detector(name: str) -> Model:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,12 +12,17 @@ from typing import Any, TypeVar
 import yaml
 
 from train.augment import Augment
+from train.data.pictures import SIDE_PX
 from train.errors import RecipeInvalid
 from train.models import MODELS
-from train.models.base import MAX_WIDTH, SIDE_PX
+from train.models.base import MAX_WIDTH
 
 Kind = TypeVar("Kind")
 GROWTH_PX = 8
+NAME = re.compile(r"\w[\w.+-]*")  # a run's folder is called so
+MAX_SEED = 2**32 - 1
+# settings that there were, and the value at which they changed nothing: records of runs still have them
+RETIRED = {"teacher_temperature": 1.0}
 CHOICES = {
     "optimizer": ("adamw", "adam", "sgd"),
     "schedule": ("cosine", "step"),
@@ -50,7 +58,6 @@ class Recipe:
     center_rate: float = 0.001  # at which centres follow their class
     l2_last: float = 0.0  # times the squared weights of the fully connected layers of a network that has them
     teacher_weight: float = 0.0  # share of the teachers' answers in the targets
-    teacher_temperature: float = 1.0  # divides the teachers' logits
     first_side_px: int = SIDE_PX  # of the pictures at first, in steps of GROWTH_PX to all of SIDE_PX
     grown_after: float = 0.0  # share of the epochs after which pictures have their whole side
     augment: Augment = field(default_factory=Augment)
@@ -76,7 +83,7 @@ class Recipe:
             raise RecipeInvalid(
                 f"recipe {self.name}: width must be above 0 and at most {MAX_WIDTH:g}, got {self.width}"
             )
-        if wrong := self._wrong():
+        if wrong := wrong_in_schedule(self) or self._wrong():
             raise RecipeInvalid(f"recipe {self.name}: {wrong}")
 
     def _wrong(self) -> str | None:
@@ -98,13 +105,23 @@ class Recipe:
         for name, known in CHOICES.items():
             if (chosen := getattr(self, name)) not in known:
                 return f"unknown {name} {chosen!r}; known: {', '.join(known)}"
-        if self.seed < 0 or min(self.step_epochs, self.step_factor, self.teacher_temperature) <= 0:
-            return "seed must not be negative, step_epochs, step_factor and teacher_temperature must be positive"
-        if self.first_side_px not in (sides := range(GROWTH_PX * 2, SIDE_PX + 1, GROWTH_PX)):
-            return f"first_side_px must be one of {', '.join(map(str, sides))}, got {self.first_side_px}"
+        if self.seed < 0 or min(self.step_epochs, self.step_factor) <= 0:
+            return "seed must not be negative, step_epochs and step_factor must be positive"
+        if wrong := self._wrong_in_growing():
+            return wrong
         if self.center_weight and self.augment.mixup:
             return "the center loss knows no blended classes; set augment.mixup or center_weight to 0"
         return None
+
+    def _wrong_in_growing(self) -> str | None:
+        if self.first_side_px not in (sides := range(GROWTH_PX * 2, SIDE_PX + 1, GROWTH_PX)):
+            return f"first_side_px must be one of {', '.join(map(str, sides))}, got {self.first_side_px}"
+        if self.first_side_px == SIDE_PX or (self.grown_after > 0 and self.side_px(self.epochs - 1) == SIDE_PX):
+            return None
+        return (
+            f"first_side_px {self.first_side_px} needs a grown_after above 0 that leaves an epoch at {SIDE_PX} "
+            f"pixels, got {self.grown_after:g} of {self.epochs} epochs"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `recipe_from` takes them back."""
@@ -116,18 +133,50 @@ def read_recipe(path: Path) -> Recipe:
     return recipe_from(read_settings(path))
 
 
+def recipe_from_record(values: object) -> Recipe:
+    """The recipe that a checkpoint keeps, perhaps written when there were other settings."""
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if RETIRED.get(name, math.nan) != value}
+    return recipe_from(values)
+
+
 def recipe_from(values: object) -> Recipe:
     """A Recipe from what a YAML or JSON file holds, each setting checked against its field's type."""
     return settings_from(Recipe, values, augment=Augment)
 
 
 def read_settings(path: Path) -> object:
-    """What a recipe's file holds, and its stem as the name."""
+    """What a recipe's file holds, and its stem as the name, which is nothing that the file may set."""
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeInvalid(f"{path} is not a readable recipe ({error}); see train/recipes/") from None
-    return {"name": path.stem, **values} if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        return values
+    if "name" in values:
+        raise RecipeInvalid(f"{path}: a recipe's name is its file's; leave the setting out and rename the file")
+    return {"name": path.stem, **values}
+
+
+def wrong_in_schedule(recipe: Any) -> str | None:
+    """Why nobody can train by the settings that recipes of every kind have; None when all is well."""
+    if not NAME.fullmatch(recipe.name):
+        return "a name is letters, digits and any of _ . + -, and begins with no sign; rename the file"
+    if wrong := not_finite(recipe):
+        return wrong
+    for name in ("weight_decay", "warmup_epochs"):
+        if (value := getattr(recipe, name)) < 0:
+            return f"{name} must not be negative, got {value}"
+    return f"seed must be at most {MAX_SEED}, got {recipe.seed}" if recipe.seed > MAX_SEED else None
+
+
+def not_finite(settings: Any) -> str | None:
+    """Which number of a dataclass is none, or too large for one; None when all are numbers."""
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if item.type == "float" and not abs(value) <= sys.float_info.max:
+            return f"{item.name} must be a finite number, got {value}"
+    return None
 
 
 def settings_from(kind: type[Kind], values: object, **parts: type) -> Kind:
@@ -145,7 +194,11 @@ def settings_from(kind: type[Kind], values: object, **parts: type) -> Kind:
         _check_types(parts[name], settings, f"{where}, {name}")
     _check_types(kind, {key: value for key, value in values.items() if key not in parts}, where)
     try:
-        return kind(**{**values, **{name: parts[name](**settings) for name, settings in inner.items()}})
+        built = {name: parts[name](**settings) for name, settings in inner.items()}
+    except RecipeInvalid as error:
+        raise RecipeInvalid(f"{where}, {', '.join(parts)}: {error}") from None
+    try:
+        return kind(**{**values, **built})
     except TypeError as error:  # a setting without default is missing
         raise RecipeInvalid(f"{where}: {error}; see train/recipes/") from None
 

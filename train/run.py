@@ -1,8 +1,9 @@
 """What a training run holds, whatever it trains: how it is started, kept after each epoch, and gone on with.
 
 One epoch is the unit of everything: random numbers are drawn from (seed, epoch), and after each epoch
-`last.safetensors` holds the whole state of the run. A run that is killed and started again ends with the same weights.
-`best.safetensors` holds the averaged weights of the epoch that did best on what is chosen on.
+`last.safetensors` holds the whole state of the run. A run that is killed and started again ends with the same weights
+on a CPU; on a GPU, which may add up in another order each time, that is not promised. `best.safetensors` holds the
+averaged weights of the epoch that did best on what is chosen on.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from engines.spec import EMOTIONS, sha256_of
-from train.checkpoint import MODEL_PREFIX, Checkpoint, load_weights, read_checkpoint, save_checkpoint, what_differs
+from train.checkpoint import Checkpoint, load_weights, read_checkpoint, save_checkpoint
 from train.data import REPOSITORY
-from train.errors import CheckpointInvalid, DeviceMissing
+from train.errors import CheckpointInvalid, DeviceMissing, Diverged, RecipeInvalid
+from train.kept import AVERAGE, LOSSES, OPTIMIZER, TRAINING, Facts, Layout, finite, read_kept, refusal
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what torch keeps for each parameter
+SGD_STATE = ("momentum_buffer",)
 
 Rate = Callable[[float], float]  # epoch, counted from 0 with fractions -> learning rate
 
@@ -64,8 +67,9 @@ class Run:
     steps: int = 0  # of the optimiser
     best: float = 0.0  # of `average`, on what is chosen on; higher is better
     first_weights: str | None = None  # SHA-256 of the checkpoint that the run began with, if not at random
-    teachers: tuple[str, ...] = ()  # SHA-256 of the checkpoints whose answers are in the targets
-    commit: str | None = field(default_factory=lambda: running_commit())  # of the code: asked once, at the start
+    teachers: tuple[Facts, ...] = ()  # of the checkpoints whose answers are in the targets; see `teachers.facts_of`
+    # of the code, asked once, at the start; of the first and the latest where a run went on with other code
+    commit: str | None = field(default_factory=lambda: running_commit())
 
     def keep(self, folder: Path, result: float, metric: str) -> None:
         """An epoch is over with this result: write `last`, and `best` when it is the best so far."""
@@ -76,44 +80,44 @@ class Run:
             save_checkpoint(folder / BEST, Checkpoint(self._average(), self._record(metric)))
         save_checkpoint(folder / LAST, Checkpoint(self._everything(), self._record(metric)))
 
-    def resume(self, last: Path) -> None:
-        """Go on from `last`, if it is there. Raises CheckpointInvalid when that is another recipe's or data's."""
+    def resume(self, last: Path, recipe_of: Callable[[object], Schedule]) -> None:
+        """Go on from `last`, if it is there. `recipe_of` reads what a record keeps of a recipe.
+
+        Raises CheckpointInvalid when it is another recipe's, data's, network's or teachers' run, or a broken file.
+        """
         if not last.exists():
             return
-        checkpoint = read_checkpoint(last)
-        record = checkpoint.record
-        if record["recipe"] != self.recipe.as_dict() or record["data_sha256"] != self.data_sha256:
+        kept = read_kept(last)
+        if kept.data_sha256 != self.data_sha256 or not self._is_of(kept.recipe, recipe_of):
+            raise refusal("was started with another recipe or other data")
+        if kept.epoch > self.recipe.epochs:
+            raise refusal(f"says that it is after epoch {kept.epoch} of {self.recipe.epochs}")
+        if [facts["sha256"] for facts in kept.teachers] != [facts["sha256"] for facts in self.teachers]:
             raise CheckpointInvalid(
-                "the run in this folder was started with another recipe or other data; choose another --out, or "
-                "remove it"
+                "the run in this folder learned from other teachers; name the same ones in the same order, or choose "
+                "another --out"
             )
-        if tuple(record.get("teachers", ())) != self.teachers:
-            raise CheckpointInvalid(
-                "the run in this folder learned from other teachers; name the same ones, or choose another --out"
-            )
-        if "steps" not in record:
-            raise CheckpointInvalid("the run in this folder is an older version's; choose another --out, or remove it")
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "training": {}, "losses": {}, "optimizer": {}}
-        for name, value in checkpoint.tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = value
-        try:
-            self.average.load_state_dict(parts["model"])
-            self.model.load_state_dict(parts["training"])
-            if self.losses is not None:
-                self.losses.load_state_dict(parts["losses"])
-        except RuntimeError as error:
-            raise CheckpointInvalid(
-                f"the run in this folder is of another network ({what_differs(error)}); choose another --out, or "
-                "remove it"
-            ) from None
+        kept.check_tensors(self._layout())
+        self.average.load_state_dict(kept.part(AVERAGE))
+        self.model.load_state_dict(kept.part(TRAINING))
+        if self.losses is not None:
+            self.losses.load_state_dict(kept.part(LOSSES))
         state = self.optimizer.state_dict()
-        for name, value in parts["optimizer"].items():
-            number, field = name.split(".")
-            state["state"].setdefault(int(number), {})[field] = value
+        for name, value in kept.part(OPTIMIZER).items():
+            number, entry = name.split(".")
+            state["state"].setdefault(int(number), {})[entry] = value
         self.optimizer.load_state_dict(state)
-        self.epoch, self.steps, self.first_weights = record["epoch"], record["steps"], record["first_weights"]
-        self.best = next(iter(record["metrics"].values()))
+        self.epoch, self.steps, self.best = kept.epoch, kept.steps, kept.best
+        self.first_weights, self.teachers = kept.first_weights, kept.teachers
+        self.commit = first_and_latest(kept.commit, self.commit)
+
+    def check_finite(self, loss: float) -> None:
+        """To be asked after an epoch with its mean loss, before it is kept. Raises Diverged."""
+        if not finite(self._everything(), loss):
+            raise Diverged(
+                f"epoch {self.epoch + 1} came to a loss or to weights that are no numbers, and nothing of it is kept; "
+                "lower the recipe's learning_rate and choose another --out"
+            )
 
     def check_first_weights(self, sha256: str | None) -> None:
         """Raises CheckpointInvalid when the run began with another checkpoint than the one of this digest."""
@@ -139,21 +143,48 @@ class Run:
                 else:  # batch norm's count of batches
                     kept.copy_(new)
 
+    def last_rate(self) -> float:
+        """The learning rate of the latest step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
     def seed(self) -> int:
         """From which this epoch draws."""
         return self.recipe.seed * 100_003 + self.epoch
 
+    def _is_of(self, kept: dict[str, Any], recipe_of: Callable[[object], Schedule]) -> bool:
+        """Whether a record's recipe is this run's. A setting that is newer than the record has its default there."""
+        try:
+            return recipe_of(kept) == self.recipe
+        except RecipeInvalid:
+            return False
+
     def _average(self) -> dict[str, Tensor]:
-        return {f"{MODEL_PREFIX}{name}": value for name, value in self.average.state_dict().items()}
+        return {f"{AVERAGE}{name}": value for name, value in self.average.state_dict().items()}
+
+    def _networks(self) -> dict[str, Tensor]:
+        """What there is before the first step."""
+        tensors = self._average()
+        tensors |= {f"{TRAINING}{name}": value for name, value in self.model.state_dict().items()}
+        if self.losses is not None:
+            tensors |= {f"{LOSSES}{name}": value for name, value in self.losses.state_dict().items()}
+        return tensors
 
     def _everything(self) -> dict[str, Tensor]:
-        tensors = self._average()
-        tensors |= {f"training.{name}": value for name, value in self.model.state_dict().items()}
-        if self.losses is not None:
-            tensors |= {f"losses.{name}": value for name, value in self.losses.state_dict().items()}
+        tensors = self._networks()
         for number, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+            tensors |= {f"{OPTIMIZER}{number}.{name}": value for name, value in values.items()}
         return tensors
+
+    def _layout(self) -> Layout:
+        """Of `_everything` after the first step, in which every parameter has a part."""
+        layout = {name: (tuple(value.shape), value.dtype) for name, value in self._networks().items()}
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for number, parameter in enumerate(parameters):
+            for name in state_names(self.optimizer):
+                shape = () if name == "step" else tuple(parameter.shape)
+                layout[f"{OPTIMIZER}{number}.{name}"] = (shape, parameter.dtype)
+        return layout
 
     def _record(self, metric: str) -> dict[str, Any]:
         return {
@@ -219,16 +250,36 @@ def adamw(model: nn.Module, recipe: Schedule) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, foreach=True)
 
 
-def running_commit() -> str | None:
-    """The repository's commit, with `+changes` when code that trains differs from it; None outside a repository."""
+def state_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """What an optimiser remembers of each parameter."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return SGD_STATE if optimizer.defaults["momentum"] else ()
+    return ADAM_STATE
+
+
+def first_and_latest(kept: str | None, running: str | None) -> str | None:
+    """The commit of a run that goes on: `first..latest` where the code is another one, however often that happens."""
+    if kept is None or running is None:
+        return kept or running
+    first, _, latest = kept.partition("..")
+    return kept if running == (latest or first) else f"{first}..{running}"
+
+
+def running_commit(repository: Path = REPOSITORY) -> str | None:
+    """The repository's commit, with `+changes` when code that trains differs from it.
+
+    None where the code is in no repository of its own: one around an installed package says nothing of it.
+    """
     try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--", "train", "engines", ":!engines/models")
+        if Path(_git(repository, "rev-parse", "--show-toplevel")).resolve() != repository.resolve():
+            return None
+        head = _git(repository, "rev-parse", "--short=12", "HEAD")
+        changed = _git(repository, "status", "--porcelain", "--", "train", "engines", ":!engines/models")
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}+changes" if changed else head
 
 
-def _git(*arguments: str) -> str:
-    answer = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True)
+def _git(repository: Path, *arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True, timeout=10, check=True)
     return answer.stdout.strip()

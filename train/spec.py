@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engines.spec import EMOTIONS, SCHEMA, ModelSpec
+from train.data.pictures import SIDE_PX
 from train.recipe import Recipe
 
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
-SIDE_PX = 48
 # Where the shipped detector sees the five landmarks in FER-2013's own framing, pixels of the 48x48 crop: measured by
 # `train template`. YuNet sees them up to 1.7 pixels elsewhere, and turned by 2.5 degrees.
 TEMPLATE = ((14.66, 17.68), (32.20, 17.71), (23.30, 27.74), (16.17, 35.55), (30.66, 35.56))

@@ -9,19 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from train.checkpoint import build_model, read_checkpoint
+from engines.spec import sha256_of
+from train.checkpoint import build_model, read_checkpoint, read_record, recipe_in
 from train.metrics import softmax
 from train.predict import predict_torch
 from train.spec import draft_spec
 
 
-def teachers_say(
-    checkpoints: Sequence[Path], images: NDArray[np.uint8], temperature: float = 1.0
-) -> NDArray[np.float32]:
+def facts_of(teacher: Path) -> dict[str, Any]:
+    """What a run keeps of a teacher. Raises CheckpointInvalid when it is no checkpoint of an emotion network."""
+    record = read_record(teacher)
+    recipe = recipe_in(record)
+    return {
+        "sha256": sha256_of(teacher),
+        "recipe": recipe.name,
+        "commit": record.get("commit"),
+        "seeded": recipe.seeded,
+    }
+
+
+def teachers_say(checkpoints: Sequence[Path], images: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.float32]:
     """(N, classes) probabilities: the mean over the checkpoints, and over each image and its mirror image.
 
     `images` are (N, H, W) uint8.
@@ -29,7 +41,7 @@ def teachers_say(
     answers = []
     for path in checkpoints:
         checkpoint = read_checkpoint(path)
-        model, spec = build_model(checkpoint), draft_spec(checkpoint.recipe)
+        model, spec = build_model(checkpoint).to(device), draft_spec(checkpoint.recipe)
         for seen in (images, np.ascontiguousarray(images[:, :, ::-1])):
-            answers.append(softmax(predict_torch(model, seen, spec) / np.float32(temperature)))
+            answers.append(softmax(predict_torch(model, seen, spec)))
     return np.mean(answers, axis=0).astype(np.float32)

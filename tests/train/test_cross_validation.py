@@ -68,6 +68,11 @@ def test_a_tiny_network_learns_and_every_image_is_held_out_once(tmp_path: Path, 
     assert as_kept(tmp_path)["accuracy"] == told["accuracy"]
 
 
+def test_the_images_trained_on_are_counted_as_often_as_they_were(tmp_path: Path, data: Splits) -> None:
+    results = folded(replace(TINY, epochs=2), data, tmp_path)
+    assert [fold.seen for fold in results.folds] == [2 * 32, 2 * 32]  # of 36, in whole batches of 16
+
+
 def test_nobody_is_both_trained_on_and_held_out(tmp_path: Path, data: Splits) -> None:
     subjects = data.training.subjects
     assert subjects is not None
@@ -90,6 +95,15 @@ def test_a_finished_fold_is_not_computed_again_and_the_others_come_out_as_in_one
     for one, other in zip(whole.folds, again.folds, strict=True):
         assert np.array_equal(one.rows, other.rows)
         assert np.array_equal(one.logits, other.logits)
+
+
+def test_folds_are_gone_on_with_when_recipes_have_a_new_setting(tmp_path: Path, data: Splits) -> None:
+    folded(TINY, data, tmp_path, replace(TWO, stop_after=1))
+    kept = json.loads((tmp_path / RESULTS_FILE).read_text())
+    del kept["asked"]["recipe"]["first_side_px"]
+    kept["asked"]["recipe"]["teacher_temperature"] = 1.0  # a setting that there was
+    (tmp_path / RESULTS_FILE).write_text(json.dumps(kept))
+    assert len(folded(TINY, data, tmp_path).folds) == 2
 
 
 def test_folds_of_something_else_are_not_gone_on_with(tmp_path: Path, data: Splits) -> None:

@@ -20,7 +20,8 @@ from train.export import BATCHES, check_batch_invariance  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build, Network  # noqa: E402
 from train.models.deep_emotion import IDENTITY, DeepEmotion, SpatialTransformer  # noqa: E402
-from train.models.residual import Block, Cbam  # noqa: E402
+from train.models.residual import Block  # noqa: E402
+from train.models.residual_cbam import Cbam  # noqa: E402
 from train.onnx_file import write_onnx  # noqa: E402
 from train.parity import parity_inputs  # noqa: E402
 from train.predict import onnx_infer  # noqa: E402

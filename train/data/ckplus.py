@@ -10,14 +10,13 @@ from pathlib import Path
 
 from train.data.files import read_labelled, shared_file
 from train.data.names import CONTEMPT, numbered
+from train.data.pictures import SIDE_PX
 from train.data.records import Splits, unsplit, without_votes
-
-SIDE = 48
 
 
 def load_ckplus(path: Path | None = None, contempt: bool = False) -> Splits:
     """All of CK+ in `training`: 927 images of six classes, or with `contempt` 981 of seven, contempt last."""
-    rows = read_labelled(path or shared_file("data/ckplus48.npz"), "CK+", SIDE, mark="sequence")
+    rows = read_labelled(path or shared_file("data/ckplus48.npz"), "CK+", SIDE_PX, mark="sequence")
     kept = (rows.emotions != CONTEMPT) | contempt
     classes, labels = numbered(rows.emotions[kept])
     faces = without_votes(rows.images[kept], labels, len(classes), rows.subjects[kept])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from engines.spec import EMOTIONS, sha256_of
 from train.data.files import read_npz, shared_file
 from train.data.leaks import divided
+from train.data.pictures import SIDE_PX
 from train.data.records import Faces, Splits, without_votes
 from train.errors import DataMissing
 
@@ -106,7 +107,7 @@ def _read_csv(files: list[Path]) -> list[tuple[NDArray[np.uint8], NDArray[np.int
 
 
 def _arrays(samples: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    images = np.empty((len(samples), 48, 48), np.uint8)
+    images = np.empty((len(samples), SIDE_PX, SIDE_PX), np.uint8)
     labels = np.zeros(len(samples), np.int64)
     for row in range(len(samples)):
         picture, label = samples[row]

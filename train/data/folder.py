@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from train.data.leaks import divided
 from train.data.names import emotion_of, numbered
-from train.data.pictures import SIDE, read_luma, to_48
+from train.data.pictures import SIDE_PX, read_luma, to_48
 from train.data.records import Pictures, Splits, without_votes
 from train.errors import DataMissing
 
@@ -99,7 +99,7 @@ def _subject(file: Path) -> str | None:
 
 def _read(files: list[Path], root: Path) -> tuple[NDArray[np.uint8], str]:
     """(N, 48, 48) images, and a SHA-256 over the names below `root` and the bytes of all files."""
-    images = np.empty((len(files), SIDE, SIDE), np.uint8)
+    images = np.empty((len(files), SIDE_PX, SIDE_PX), np.uint8)
     digest = hashlib.sha256()
     for row, file in enumerate(files):
         content = _content(file)

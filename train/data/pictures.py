@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from train.errors import DataMissing
 
-SIDE = 48
+SIDE_PX = 48  # height and width of a picture that a network is trained on
 
 
 def read_luma(path: Path, content: bytes) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def to_48(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = picture[top : top + side, left : left + side]
-    if side == SIDE:
+    if side == SIDE_PX:
         return square
-    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=how), np.uint8)
+    how = cv2.INTER_AREA if side > SIDE_PX else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (SIDE_PX, SIDE_PX), interpolation=how), np.uint8)

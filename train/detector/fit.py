@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from engines.decoding import reader_of
 from engines.decoding.base import Candidates
 from engines.preprocess import to_batch
+from train.board import epoch_bar
 from train.detector.corpus import Corpus, Origin
 from train.detector.find import MOST
 from train.detector.loss import Targets, loss
 from train.detector.mosaic import Material, Sample, compose, degraded
 from train.detector.network import OUTPUTS, Exported, FaceNet
-from train.detector.recipe import COLORS, DetectorRecipe
+from train.detector.recipe import COLORS, DetectorRecipe, detector_recipe_from
 from train.detector.scoring import Tally
 from train.detector.spec import draft_spec
 from train.errors import DataMissing
@@ -67,7 +67,7 @@ def fit(
         told = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
         console.print(
             f"epoch {run.epoch}/{recipe.epochs}  {told}  AP {found.average_precision():.4f}  "
-            f"landmarks {found.error(0.5):.4f}  {recipe.pictures / seconds:.0f} pictures/s  {left_min:.1f} min left",
+            f"landmarks {found.error(0.5):.4f}  {len(mosaics) / seconds:.0f} pictures/s  {left_min:.1f} min left",
             soft_wrap=True,
         )
     return folder / BEST
@@ -92,19 +92,19 @@ class Mosaics(Dataset[tuple[NDArray[np.float32], Sample]]):
 def train_epoch(
     run: Run, recipe: DetectorRecipe, mosaics: Mosaics, console: Console, workers: int, device: str
 ) -> dict[str, float]:
-    """One epoch of new mosaics; the mean of each part of the loss."""
+    """One epoch of new mosaics; the mean of each part of the loss. Raises Diverged when they are no numbers."""
     mosaics.epoch_seed = run.seed()
     batches = DataLoader(mosaics, recipe.batch_size, num_workers=workers, collate_fn=_collate)
     run.model.train()
     total: dict[str, float] = {}
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"epoch {run.epoch + 1}/{recipe.epochs}", total=len(batches))
+    with epoch_bar(console, f"epoch {run.epoch + 1}/{recipe.epochs}", len(batches), "pictures") as advance:
         for step, (images, targets) in enumerate(batches):
             parts = loss(run.model(_to(images, device)), _targets_to(targets, device))
             run.step(torch.stack(list(parts.values())).sum(), run.epoch + step / len(batches))
             for name, value in parts.items():
                 total[name] = total.get(name, 0.0) + float(value.detach()) / len(batches)
-            progress.advance(task)
+            advance(len(images))
+    run.check_finite(sum(total.values()))
     return total
 
 
@@ -164,7 +164,7 @@ def start_or_resume(
     first = begin_with(network, start_from)
     run = start(network.to(device), FaceNet(channels).to(device), recipe, corpus.sha256())
     run.first_weights = first
-    run.resume(last)
+    run.resume(last, detector_recipe_from)
     run.check_first_weights(first)
     return run
 

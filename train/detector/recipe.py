@@ -8,7 +8,7 @@ from typing import Any
 
 from train.detector.mosaic import MIDDLING_PX, MosaicSettings
 from train.errors import RecipeInvalid
-from train.recipe import read_settings, settings_from
+from train.recipe import not_finite, read_settings, settings_from, wrong_in_schedule
 
 COLORS = {"luma": 1, "bgr": 3}  # what the network sees -> its channels
 
@@ -39,7 +39,9 @@ class DetectorRecipe:
             )
         if self.seed < 0 or not 0 <= self.ema_decay <= 1:
             raise RecipeInvalid(f"recipe {self.name}: seed is not negative, and ema_decay lies in 0..1")
-        if wrong := _wrong_in(self.mosaic):
+        if wrong := wrong_in_schedule(self):
+            raise RecipeInvalid(f"recipe {self.name}: {wrong}")
+        if wrong := not_finite(self.mosaic) or _wrong_in(self.mosaic):
             raise RecipeInvalid(f"recipe {self.name}, mosaic: {wrong}")
 
     def as_dict(self) -> dict[str, Any]:

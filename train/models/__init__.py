@@ -9,7 +9,8 @@ from train.errors import RecipeInvalid
 from train.models.base import Build, Network
 from train.models.deep_emotion import DeepEmotion
 from train.models.mobilenet_v1 import MobileNetV1, load_imagenet
-from train.models.residual import residual_cbam, residual_se
+from train.models.residual_cbam import residual_cbam
+from train.models.residual_se import residual_se
 
 IMAGENET_MOBILENET_V1 = "pretrain/mobilenet_v1_1.0_imagenet_partial.npz"
 

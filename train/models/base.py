@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from train.data.pictures import SIDE_PX
 from train.errors import RecipeInvalid
 
-SIDE_PX = 48  # height and width of a picture
 MAX_WIDTH = 4.0
 
 
@@ -25,7 +25,9 @@ class Build:
     classes: int
     dropout: float = 0.2
     width: float = 1.0  # multiplies the channels of every layer between the picture and the logits
-    channels: int = 1  # 1 luma, 3 colour
+    # 1 luma, 3 colour. Every network can be built for either, but recipes train luma only and have no setting for this:
+    # every data set here is luma, and so is what a camera's crop gives the network
+    channels: int = 1
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.models.base import SIDE_PX, Build, Network
+from train.data.pictures import SIDE_PX
+from train.models.base import Build, Network
 
 FILTERS = 10  # of each of the four convolutions
 HIDDEN = 50  # between the two fully connected layers

@@ -1,12 +1,10 @@
-"""Residual networks with attention for 48x48 faces: dense convolutions, which a processor computes fast for their cost.
+"""What the residual networks for 48x48 faces share: dense convolutions, which a processor computes fast for their cost.
 
-Blocks: He et al. 2016, "Deep Residual Learning", https://arxiv.org/abs/1512.03385 (the basic one). Attention: either
-squeeze-and-excitation, Hu et al. 2018, https://arxiv.org/abs/1709.01507, as torchvision has it, or the convolutional
-block attention module, Woo et al. 2018, https://arxiv.org/abs/1807.06521, which also says where to look.
+Blocks: He et al. 2016, "Deep Residual Learning", https://arxiv.org/abs/1512.03385 (the basic one). Each block ends with
+an attention, which is where the networks differ: `residual_se.py`, `residual_cbam.py`.
 
 What differs from the papers: sizes are for small pictures and a small processor, so the stem is 3x3 without pooling,
-channels are few, and attention is reduced by 8 instead of 16; CBAM's convolution over places has a bias where the
-authors' code has a batch norm.
+channels are few, and attention is reduced by 8 instead of 16.
 """
 
 from __future__ import annotations
@@ -15,15 +13,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
+from torchvision.ops import Conv2dNormActivation
 
 from train.models.base import Build, Network
 
 STEM_CHANNELS = 24
 STAGES = ((24, 2), (48, 2), (96, 2), (192, 2))  # channels and blocks at 24x24, 12x12, 6x6 and 3x3
 REDUCTION = 8  # of the channels inside an attention
-PLACE_KERNEL = 7  # of CBAM's convolution over places; Woo et al. found it better than 3
 
 
 class Residual(Network):
@@ -75,42 +71,6 @@ def _around(before: int, after: int, stride: int) -> nn.Module:
     return Conv2dNormActivation(before, after, kernel_size=1, stride=stride, activation_layer=None)
 
 
-class Cbam(nn.Module):
-    """(B, C, H, W) -> the same shape, weighted by channel, then by place.
-
-    The mean over the channels is a convolution: as a reduction its rounding in ONNX Runtime depends on the batch.
-    """
-
-    shares: Tensor  # (1, C, 1, 1), each channel's share of the mean
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        inner = _inner(channels)
-        self.channel = nn.Sequential(
-            nn.Conv2d(channels, inner, kernel_size=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(inner, channels, kernel_size=1),
-        )
-        self.register_buffer("shares", torch.full((1, channels, 1, 1), 1.0 / channels), persistent=False)
-        self.place = nn.Conv2d(2, 1, PLACE_KERNEL, padding=PLACE_KERNEL // 2)
-
-    def forward(self, features: Tensor) -> Tensor:
-        mean, most = features.mean(dim=(2, 3), keepdim=True), features.amax(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
-        features = features * torch.sigmoid(self.channel(mean) + self.channel(most))
-        mean, most = functional.conv2d(features, self.shares), features.amax(dim=1, keepdim=True)  # (B, 1, H, W)
-        return features * torch.sigmoid(self.place(torch.cat([mean, most], dim=1)))
-
-
-def _inner(channels: int) -> int:
-    """Channels between the two layers that weigh the channels."""
+def inner_channels(channels: int) -> int:
+    """Channels between the two layers of an attention that weigh the channels."""
     return max(channels // REDUCTION, 8)
-
-
-def residual_se(build: Build) -> Residual:
-    """With squeeze-and-excitation."""
-    return Residual(build, lambda channels: SqueezeExcitation(channels, _inner(channels)))
-
-
-def residual_cbam(build: Build) -> Residual:
-    """With the convolutional block attention module."""
-    return Residual(build, Cbam)
