@@ -93,8 +93,9 @@ def evaluate(
     ],
     split: Annotated[Literal["public", "private"], typer.Option(help="Choose on public, report private.")] = "public",
     data: Annotated[
-        str | None, typer.Option(help="Other data, all of it, cut out as cameras do: ckplus, jaffe, folder:PATH.")
-    ] = None,
+        str,
+        typer.Option(help="fer2013, fer2013:PATH; or all of ckplus, jaffe, folder:PATH, cut out as cameras do."),
+    ] = "fer2013",
     detector: Annotated[str, typer.Option(help="Name or folder of what finds the faces in other data.")] = "face",
     flip: Annotated[bool, typer.Option("--flip", help="Average each picture with its mirror image.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json, README.md and two diagrams.")] = None,
@@ -107,17 +108,17 @@ def evaluate(
         import torch
 
         from engines.load import load_engine
-        from train.data import load_fer2013
+        from train.data import load, load_fer2013
         from train.evaluate import measure, measure_elsewhere, write_page
         from train.plots import open_folder
 
         torch.set_num_threads(threads)
         if out:
             open_folder(out)
-        if data:
-            found = measure_elsewhere(targets, data, load_engine(find_detector(detector)), load_fer2013().public, flip)
+        if data.partition(":")[0] == "fer2013":
+            found = measure(targets, load(data), split, flip)
         else:
-            found = measure(targets, load_fer2013(), split, flip)
+            found = measure_elsewhere(targets, data, load_engine(find_detector(detector)), load_fer2013().public, flip)
         if out:
             write_page(found, out)
         print(json.dumps(found.as_dict()) if as_json else found.as_text())
@@ -159,6 +160,7 @@ def export(
         Path,
         typer.Argument(help="The fp32 model's folder, such as engines/models/emotion; fp16 and int8 go beside it."),
     ],
+    data: Annotated[str, typer.Option(help="What CHECKPOINT was trained on: fer2013, fer2013:PATH.")] = "fer2013",
     elsewhere: Annotated[
         list[str] | None, typer.Option(help="Other data for the card: ckplus, jaffe, folder:PATH; may be repeated.")
     ] = None,
@@ -166,10 +168,10 @@ def export(
 ) -> None:
     """Write CHECKPOINT as a model in fp32, fp16 and int8, after proving that each file answers as CHECKPOINT does."""
     with one_sentence_errors():
-        from train.data import load_fer2013
+        from train.data import load
         from train.export import export as write
 
-        made = write(checkpoint, out, load_fer2013(), tuple(elsewhere or ()))
+        made = write(checkpoint, out, load(data), tuple(elsewhere or ()))
         facts = {model.spec.precision: model.facts() for model in made}
         lines = [f"{precision} {name}: {value}" for precision, told in facts.items() for name, value in told.items()]
         print(json.dumps(facts) if as_json else "\n".join(lines))

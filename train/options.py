@@ -16,7 +16,7 @@ from engines.store import VARIABLE, Model, find_model
 from train.errors import CheckpointInvalid, ExportRefused, TrainError
 
 USAGE, REFUSED = 2, 4  # exit codes, as everywhere in emostream
-NEEDS_EXTRA = {"torch", "safetensors", "onnx", "matplotlib"}
+NEEDS_EXTRA = {"torch", "torchvision", "safetensors", "onnx", "matplotlib", "tensorboard"}
 # those that this process may use, where the system says so: a container or taskset gives it fewer
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
