@@ -169,7 +169,7 @@ def export(
     """Write CHECKPOINT as a model in fp32, fp16 and int8, after proving that each file answers as CHECKPOINT does."""
     with one_sentence_errors():
         from train.data import load
-        from train.export import export as write
+        from train.export.emotion import export as write
 
         made = write(checkpoint, out, load(data), tuple(elsewhere or ()))
         facts = {model.spec.precision: model.facts() for model in made}

@@ -27,8 +27,8 @@ from train.crops import cut_out  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import DataMissing  # noqa: E402
 from train.evaluate import evaluate, measure, measure_elsewhere, write_page  # noqa: E402
-from train.onnx_file import write_onnx  # noqa: E402
-from train.parity import PORTRAIT_LANDMARKS  # noqa: E402
+from train.export.onnx_file import write_onnx  # noqa: E402
+from train.export.parity import PORTRAIT_LANDMARKS  # noqa: E402
 from train.plots import new_figure  # noqa: E402
 from train.predict import flip_averaged, open_network, predict_torch  # noqa: E402
 from train.recipe import Recipe  # noqa: E402

@@ -20,15 +20,15 @@ from train.checkpoint import Checkpoint, read_checkpoint, save_checkpoint  # noq
 from train.data import Fer2013, load_fer2013  # noqa: E402
 from train.errors import ExportRefused  # noqa: E402
 from train.evaluate import evaluate  # noqa: E402
-from train.export import PRECISIONS, check_batch_invariance, check_worth, export, sibling  # noqa: E402
+from train.export.emotion import PRECISIONS, check_batch_invariance, check_worth, export, sibling  # noqa: E402
+from train.export.parity import COUNT  # noqa: E402
+from train.export.worth import Worth  # noqa: E402
 from train.metrics import Agreement, report  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build  # noqa: E402
-from train.parity import COUNT  # noqa: E402
 from train.predict import open_model  # noqa: E402
 from train.recipe import Recipe  # noqa: E402
 from train.spec import draft_spec  # noqa: E402
-from train.worth import Worth  # noqa: E402
 
 RECIPE = Recipe("tiny", "mobilenet_v1", seeded=False)
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
@@ -172,7 +172,10 @@ def test_answers_that_depend_on_the_batch_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "value", "reason"),
-    [("train.onnx_file.MAX_BYTES", 1000, "more than 1000"), ("train.export.MAX_LOSS", -2.0, "in fp32 the network")],
+    [
+        ("train.export.onnx_file.MAX_BYTES", 1000, "more than 1000"),
+        ("train.export.emotion.MAX_LOSS", -2.0, "in fp32 the network"),
+    ],
 )
 def test_a_refused_export_leaves_nothing_behind(
     made: tuple[Path, Path, Fer2013],

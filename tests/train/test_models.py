@@ -16,14 +16,14 @@ from torch.nn import functional  # noqa: E402
 from engines.preprocess import to_batch  # noqa: E402
 from tests.train.synthetic import pictures  # noqa: E402
 from train.errors import RecipeInvalid  # noqa: E402
-from train.export import BATCHES, check_batch_invariance  # noqa: E402
+from train.export.emotion import BATCHES, check_batch_invariance  # noqa: E402
+from train.export.onnx_file import write_onnx  # noqa: E402
+from train.export.parity import parity_inputs  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build, Network  # noqa: E402
 from train.models.deep_emotion import IDENTITY, DeepEmotion, SpatialTransformer  # noqa: E402
 from train.models.residual import Block  # noqa: E402
 from train.models.residual_cbam import Cbam  # noqa: E402
-from train.onnx_file import write_onnx  # noqa: E402
-from train.parity import parity_inputs  # noqa: E402
 from train.predict import onnx_infer  # noqa: E402
 from train.recipe import Recipe, recipe_from  # noqa: E402
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec  # noqa: E402

@@ -14,15 +14,15 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - after the ski
 
 from engines.preprocess import to_batch  # noqa: E402
 from train.errors import ExportRefused  # noqa: E402
-from train.export import check_batch_invariance  # noqa: E402
-from train.float16 import to_float16  # noqa: E402
-from train.int8 import MIN_CHANNELS, WEIGHT_STEPS, to_int8  # noqa: E402
+from train.export.emotion import check_batch_invariance  # noqa: E402
+from train.export.float16 import to_float16  # noqa: E402
+from train.export.int8 import MIN_CHANNELS, WEIGHT_STEPS, to_int8  # noqa: E402
+from train.export.onnx_file import write_onnx  # noqa: E402
+from train.export.parity import parity_inputs  # noqa: E402
+from train.export.ranges import IMAGES, calibration_images, peaks  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build  # noqa: E402
-from train.onnx_file import write_onnx  # noqa: E402
-from train.parity import parity_inputs  # noqa: E402
 from train.predict import onnx_infer, predict_onnx  # noqa: E402
-from train.ranges import IMAGES, calibration_images, peaks  # noqa: E402
 from train.recipe import Recipe  # noqa: E402
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec  # noqa: E402
 

@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 
 from engines.spec import ModelSpec
-from train.card import CARD_FILE
 from train.checkpoint import Checkpoint
 from train.detector.corpus import Corpus, Origin
 from train.detector.evaluate import HALF_BELIEVED, Report
 from train.detector.photos import HELD_OUT
 from train.detector.scoring import SIZES_PX
 from train.detector.teacher import SCALES
+from train.export.model_folder import CARD_FILE
 
 _CARD = """\
 # {name}: a face detector on {color}, {parameters:,} parameters

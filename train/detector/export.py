@@ -29,8 +29,8 @@ from train.detector.parity import parity_pictures
 from train.detector.recipe import COLORS, DetectorRecipe, detector_recipe_from
 from train.detector.spec import INPUT_NAME, draft_spec
 from train.errors import CheckpointInvalid, ExportRefused, RecipeInvalid
-from train.export import PARITY_FILE, model_folder, npz
-from train.onnx_file import write_onnx
+from train.export.model_folder import PARITY_FILE, model_folder, npz
+from train.export.onnx_file import write_onnx
 
 MAX_DIFFERENCE = 1e-3  # of any output: probabilities, and offsets in strides
 SIZES = ((64, 64), (96, 160), (352, 640))  # height, width

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.base import Batch
 from train.errors import ExportRefused
-from train.ranges import peaks
+from train.export.ranges import peaks
 
 LARGEST = float(np.finfo(np.float16).max)
 

@@ -26,7 +26,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from engines.base import Batch
 from train.errors import ExportRefused
-from train.ranges import peaks
+from train.export.ranges import peaks
 
 Array = NDArray[np.generic]
 MIN_CHANNELS = 8  # of what a convolution reads and writes

@@ -9,12 +9,12 @@ from typing import Any
 from engines.spec import ModelSpec
 from train.checkpoint import Checkpoint
 from train.evaluate import Evaluation, ferplus_line, images_cell
+from train.export.model_folder import CARD_FILE
+from train.export.ranges import IMAGES
+from train.export.worth import Worth
 from train.metrics import Report
-from train.ranges import IMAGES
 from train.recipe import Recipe
-from train.worth import Worth
 
-CARD_FILE = "card.md"
 IMAGENET = "ImageNet weights (Keras, Apache-2.0)"
 
 _CARD = """\

@@ -7,10 +7,7 @@ ExportRefused.
 
 from __future__ import annotations
 
-import io
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,24 +21,23 @@ from torch import nn
 from engines.base import Batch
 from engines.load import load_engine
 from engines.preprocess import to_batch
-from engines.spec import MODEL_FILE, SPEC_FILE, ModelSpec, Source, sha256_of
+from engines.spec import MODEL_FILE, ModelSpec, Source, sha256_of
 from engines.store import find_model
-from train.card import CARD_FILE, write_card
 from train.checkpoint import build_model, read_checkpoint
 from train.data import Fer2013
 from train.errors import ExportRefused
 from train.evaluate import Collection, collect, measure_on
-from train.float16 import to_float16
-from train.int8 import to_int8
-from train.onnx_file import write_onnx
-from train.parity import parity_inputs
+from train.export.card import write_card
+from train.export.float16 import to_float16
+from train.export.int8 import to_int8
+from train.export.model_folder import PARITY_FILE, model_folders, npz
+from train.export.onnx_file import write_onnx
+from train.export.parity import parity_inputs
+from train.export.ranges import calibration_images
+from train.export.worth import Worth, measure
 from train.predict import Logits, onnx_infer, predict_torch
-from train.ranges import calibration_images
 from train.spec import INPUT_NAME, OUTPUT_NAME, draft_spec
-from train.worth import Worth, measure
 
-PARITY_FILE = "parity.npz"
-MODEL_FILES = frozenset([MODEL_FILE, SPEC_FILE, CARD_FILE, PARITY_FILE])
 PRECISIONS = ("fp32", "fp16", "int8")
 # Of any probability. fp16: computed in float16 throughout, as torch can, the shipped network came to 4.6e-3. int8 moves
 # single probabilities by tenths but few answers, so what counts there is MAX_LOSS; 1 refuses what is no number.
@@ -167,31 +163,6 @@ def collected(names: Sequence[str], spec: ModelSpec) -> list[Collection]:
     return [collect(name, detector, spec) for name in names]
 
 
-@contextmanager
-def model_folders(folders: Sequence[Path]) -> Iterator[list[Path]]:
-    """As `model_folder`, for several that appear together, at the very end: the first of them last."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(model_folder(folder)) for folder in folders]
-
-
-@contextmanager
-def model_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write a model into, which takes the place of `folder` when all went well, and else is gone.
-
-    Raises ExportRefused before any work where `folder` holds something else than a model: it would be lost.
-    """
-    if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - MODEL_FILES)):
-        raise ExportRefused(f"{folder} holds {others[0]}, which is no part of a model; name an empty or a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as room:
-        made, old = Path(room) / "made", Path(room) / "old"
-        made.mkdir()
-        yield made
-        if folder.exists():
-            folder.rename(old)
-        made.rename(folder)
-
-
 def check_worth(precision: str, worth: Worth, fp32: Worth) -> None:
     """Raise ExportRefused where a file's probabilities or its accuracy are too far from what they should be."""
     most = MAX_DIFFERENCE[precision]
@@ -230,9 +201,3 @@ def _metrics(worth: Worth, record: dict[str, Any]) -> dict[str, Any]:
         "public": {key: value for key, value in worth.public.as_dict().items() if key != "confusion"},
         "private": {key: value for key, value in worth.private.as_dict().items() if key != "confusion"},
     }
-
-
-def npz(**arrays: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
