@@ -62,6 +62,8 @@ def cross_validate(
     by: Annotated[Literal["subject", "image"], typer.Option(help="What a fold holds out whole.")] = "subject",
     folds: Annotated[int, typer.Option(min=2, help="How many.")] = 10,
     start: Annotated[Path | None, typer.Option(help="Checkpoint that gives every fold its first weights.")] = None,
+    cut_out: Annotated[bool, typer.Option("--cut-out", help="Cut the faces out as cameras do.")] = False,
+    detector: Annotated[str, typer.Option(help="Name or folder of what finds the faces for --cut-out.")] = "face",
     out: Annotated[Path | None, typer.Option(help="Folder for results.json; finished folds there are kept.")] = None,
     stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many folds.")] = None,
     as_json: Json = False,
@@ -73,16 +75,21 @@ def cross_validate(
         import torch
         from rich.console import Console
 
+        from engines.load import load_engine
+        from train.crops import load_cut_out
         from train.cross_validation import Plan
         from train.cross_validation import cross_validate as run
         from train.data import load
         from train.recipe import read_recipe
+        from train.spec import draft_spec
 
         torch.set_num_threads(threads)
         chosen = read_recipe(recipe_path(recipe, RECIPES))
-        name = f"{chosen.name}-{data.partition(':')[0]}-{by}" + (f"-from-{start.parent.name}" if start else "")
-        plan = Plan(by, folds, start, stop_after)
-        found = run(chosen, load(data), out or Path("runs") / name, Console(stderr=True), plan, data)
+        name = f"{chosen.name}-{data.partition(':')[0]}-{by}" + ("-cut-out" if cut_out else "")
+        folder = out or Path("runs") / (name + (f"-from-{start.parent.name}" if start else ""))
+        engine = load_engine(find_detector(detector)) if cut_out else None
+        faces = load_cut_out(data, engine, draft_spec(chosen)) if engine else load(data)
+        found = run(chosen, faces, folder, Console(stderr=True), Plan(by, folds, start, stop_after), data)
         print(json.dumps(found.as_dict()) if as_json else found.as_text())
 
 

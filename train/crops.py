@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from engines.base import Engine
 from engines.preprocess import align
 from engines.spec import ModelSpec
+from train.data import Splits, load, load_pictures, without_votes
+from train.data.leaks import divided
+from train.data.pictures import to_48
 from train.detector.find import find_faces, in_color
 
 
@@ -33,6 +36,22 @@ def cut_out(pictures: Sequence[NDArray[np.uint8]], detector: Engine, spec: Model
     images = [crop for crop in crops if crop is not None]
     empty = np.zeros((0, *spec.input_shape[1:]), np.uint8)
     return Crops(np.stack(images) if images else empty, np.array([crop is not None for crop in crops], bool))
+
+
+def load_cut_out(name: str, detector: Engine, spec: ModelSpec) -> Splits:
+    """`train.data.load`, each face cut out as a camera's is; a picture in which none is found stays whole.
+
+    Data that comes with test images of its own is left as it is: nobody holds out parts of that.
+    """
+    whole = load(name)
+    if len(whole.public) or len(whole.private):
+        return whole
+    pictures = load_pictures(name)
+    crops = cut_out(pictures.images, detector, spec)
+    images = np.stack([to_48(picture) for picture in pictures.images])
+    images[crops.found] = crops.images
+    faces = without_votes(images, pictures.labels, len(pictures.classes), pictures.subjects)
+    return divided(faces, np.zeros(len(faces), np.uint8), pictures.classes, whole.sha256)
 
 
 def _largest(picture: NDArray[np.uint8], detector: Engine, spec: ModelSpec) -> NDArray[np.uint8] | None:

@@ -23,8 +23,8 @@ from engines.preprocess import align  # noqa: E402
 from engines.spec import EMOTIONS, MODEL_FILE, ModelSpec, sha256_of  # noqa: E402
 from tests.train.synthetic import write_archive  # noqa: E402
 from train.cli import app  # noqa: E402
-from train.crops import cut_out  # noqa: E402
-from train.data import Fer2013, load_fer2013  # noqa: E402
+from train.crops import cut_out, load_cut_out  # noqa: E402
+from train.data import Fer2013, load, load_fer2013  # noqa: E402
 from train.errors import DataMissing  # noqa: E402
 from train.evaluate import evaluate, measure, measure_elsewhere, write_page  # noqa: E402
 from train.export.onnx_file import write_onnx  # noqa: E402
@@ -182,6 +182,23 @@ def test_a_face_is_framed_as_a_camera_would_frame_it() -> None:
     whole, half = (crop.astype(float) for crop in crops.images)
     assert np.corrcoef(whole.ravel(), half.ravel())[0, 1] > 0.85
     assert np.corrcoef(whole.ravel(), by_hand.ravel())[0, 1] > 0.7  # another detector's landmarks
+
+
+def test_data_to_train_on_is_framed_so_too_and_stays_whole_where_there_is_no_face(tmp_path: Path) -> None:
+    luma, slope = cv2.cvtColor(portrait(), cv2.COLOR_BGR2GRAY), np.tile(np.arange(96, dtype=np.uint8), (96, 1))
+    for name, picture in (("happy/KA.HA1.29.png", luma), ("sad/KA.SA1.33.png", slope)):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), picture)
+    framed = load_cut_out(f"folder:{tmp_path}", detector(), SPEC)
+    assert framed.classes == ("happy", "sad")
+    assert framed.training.subjects is not None
+    assert framed.training.subjects.tolist() == ["KA", "KA"]
+    np.testing.assert_array_equal(framed.training.images[0], cut_out([luma], detector(), SPEC).images[0])
+    np.testing.assert_array_equal(framed.training.images[1], load(f"folder:{tmp_path}").training.images[1])
+    (tmp_path / "happy").rename(tmp_path / "test")  # it now says which split its pictures are in
+    (tmp_path / "test" / "happy").mkdir()
+    (tmp_path / "test" / "KA.HA1.29.png").rename(tmp_path / "test" / "happy" / "KA.HA1.29.png")
+    assert len(load_cut_out(f"folder:{tmp_path}", detector(), SPEC).private) == 1
 
 
 def test_what_cannot_be_measured_elsewhere_is_one_sentence(room: Path, data: Fer2013, tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def load_pictures(name: str) -> Pictures:
     if source == "folder" and path:
         return folder_pictures(_existing(source, path))
     splits = load(name)
-    return Pictures(splits.classes, list(splits.training.images), splits.training.labels)
+    faces = splits.training
+    return Pictures(splits.classes, list(faces.images), faces.labels, faces.subjects)
 
 
 def _existing(source: str, path: str) -> Path:

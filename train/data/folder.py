@@ -51,7 +51,7 @@ def load_folder(path: Path) -> Splits:
 def folder_pictures(path: Path) -> Pictures:
     """The same pictures at their own size, whatever split they are in."""
     files, classes, labels = _labelled(path)
-    return Pictures(classes, [read_luma(file, _content(file)) for file in files], labels)
+    return Pictures(classes, [read_luma(file, _content(file)) for file in files], labels, _subjects(files))
 
 
 def _labelled(path: Path) -> tuple[list[Path], tuple[str, ...], NDArray[np.int64]]:

@@ -30,7 +30,7 @@ def jaffe_pictures(path: Path | None = None) -> Pictures:
     """The same rows, unreduced: 256x256."""
     rows = _read(path)
     classes, labels = numbered(rows.emotions)
-    return Pictures(classes, list(rows.images), labels)
+    return Pictures(classes, list(rows.images), labels, rows.subjects)
 
 
 def _read(path: Path | None) -> Labelled:

@@ -64,6 +64,7 @@ class Pictures:
     classes: tuple[str, ...]  # as in Splits
     images: Sequence[NDArray[np.uint8]]  # N times (H, W) luma
     labels: NDArray[np.int64]  # (N,)
+    subjects: NDArray[np.str_] | None = None  # as in Faces
 
 
 def unsplit(faces: Faces, classes: tuple[str, ...], sha256: str) -> Splits:
