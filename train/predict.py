@@ -89,11 +89,16 @@ def open_model(folder: Path) -> tuple[ModelSpec, Callable[[Batch], Logits]]:
     return spec, onnx_infer(path)
 
 
-def onnx_infer(path: Path) -> Callable[[Batch], Logits]:
-    """Batch -> logits of an ONNX file, on one CPU thread."""
+def open_session(network: Path | bytes) -> onnxruntime.InferenceSession:
+    """An ONNX file, or its content, on one CPU thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_infer(path: Path) -> Callable[[Batch], Logits]:
+    """Batch -> logits of an ONNX file, on one CPU thread."""
+    session = open_session(path)
     name = session.get_inputs()[0].name
 
     def infer(batch: Batch) -> Logits:

@@ -16,10 +16,10 @@ from engines.preprocess import to_batch  # noqa: E402
 from train.errors import ExportRefused  # noqa: E402
 from train.export.emotion import check_batch_invariance  # noqa: E402
 from train.export.float16 import to_float16  # noqa: E402
-from train.export.int8 import MIN_CHANNELS, WEIGHT_STEPS, to_int8  # noqa: E402
+from train.export.int8 import MIN_CHANNELS, VALUE_STEPS, WEIGHT_STEPS, to_int8  # noqa: E402
 from train.export.onnx_file import write_onnx  # noqa: E402
 from train.export.parity import parity_inputs  # noqa: E402
-from train.export.ranges import IMAGES, calibration_images, peaks  # noqa: E402
+from train.export.ranges import IMAGES, best_steps, calibration_images, channel_means, peaks  # noqa: E402
 from train.models import MODELS  # noqa: E402
 from train.models.base import Build  # noqa: E402
 from train.predict import onnx_infer, predict_onnx  # noqa: E402
@@ -55,6 +55,11 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     axes = {INPUT_NAME: batch, OUTPUT_NAME: batch}
     write_onnx(lively(request.param), example, INPUT_NAME, [OUTPUT_NAME], axes, path)
     return onnx.load(path)
+
+
+@pytest.fixture(scope="module")
+def in_int8(network: onnx.ModelProto) -> onnx.ModelProto:
+    return to_int8(network, BATCHES)
 
 
 def written(network: onnx.ModelProto, path: Path) -> Path:
@@ -117,8 +122,8 @@ def test_a_network_that_outgrows_fp16_is_refused() -> None:
         to_float16(large, [np.full((1, 1, 4, 4), 70, np.float32)])
 
 
-def test_int8_is_what_tensorrt_takes(network: onnx.ModelProto) -> None:
-    graph = to_int8(network, BATCHES).graph
+def test_int8_is_what_tensorrt_takes(in_int8: onnx.ModelProto) -> None:
+    graph = in_int8.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert pairs
@@ -130,15 +135,14 @@ def test_int8_is_what_tensorrt_takes(network: onnx.ModelProto) -> None:
     assert max(np.abs(array.astype(int)).max() for array in weights) == WEIGHT_STEPS
 
 
-def test_onnxruntime_computes_every_int8_convolution_in_integers(network: onnx.ModelProto, tmp_path: Path) -> None:
+def test_onnxruntime_computes_every_int8_convolution_in_integers(in_int8: onnx.ModelProto, tmp_path: Path) -> None:
     import onnxruntime
 
-    made = to_int8(network, BATCHES)
-    wanted = sum(node.op_type == "DequantizeLinear" and len(node.attribute) for node in made.graph.node)
+    wanted = sum(node.op_type == "DequantizeLinear" and len(node.attribute) for node in in_int8.graph.node)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns that the file it writes is for this processor only
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(in_int8.SerializeToString(), options, providers=["CPUExecutionProvider"])
     nodes = onnx.load(tmp_path / "optimized.onnx").graph.node
     assert [node.op_type for node in nodes].count("QLinearConv") == wanted > 0
 
@@ -148,7 +152,7 @@ def test_a_channel_of_int8_without_weight_keeps_its_bias(tmp_path: Path) -> None
     weights = random.normal(size=(MIN_CHANNELS, MIN_CHANNELS, 1, 1)).astype(np.float32)
     weights[0], weights[1] = 0.0, 1e-12
     network = convolution(weights, np.linspace(-3, 3, MIN_CHANNELS, dtype=np.float32))
-    batch = random.normal(size=(2, MIN_CHANNELS, 4, 4)).astype(np.float32)
+    batch = random.uniform(-1, 1, size=(32, MIN_CHANNELS, 4, 4)).astype(np.float32)
     wanted = onnx_infer(written(network, tmp_path / "fp32.onnx"))(batch)
     answers = onnx_infer(written(to_int8(network, [batch]), tmp_path / "int8.onnx"))(batch)
     assert np.abs(answers - wanted).max() < 0.05 * np.abs(wanted).max()
@@ -158,6 +162,35 @@ def test_peaks_are_of_all_batches_and_of_either_sign() -> None:
     network = convolution(np.full((1, 1, 1, 1), -2, np.float32), np.ones(1, np.float32))
     batches = [np.full((2, 1, 4, 4), value, np.float32) for value in (1.5, 3.0, -0.5)]
     assert peaks(network, ["x", "y"], batches) == {"x": 3.0, "y": 5.0}
+
+
+def test_steps_are_cut_off_where_most_values_gain() -> None:
+    network = convolution(np.ones((1, 1, 1, 1), np.float32), np.zeros(1, np.float32))
+    values = np.random.default_rng(0).uniform(-1, 1, (1024, 1, 4, 4)).astype(np.float32)
+    assert best_steps(network, ["x"], [values], 127)["x"] == pytest.approx(np.abs(values).max() / 127)
+    values[0, 0, 0, 0] = 100.0  # row 0 is one that decides
+    assert best_steps(network, ["x"], [values], 4)["x"] == pytest.approx(100.0 / 4)
+    values[0, 0, 0, 0] = 4.0
+    assert best_steps(network, ["x"], [values], 4)["x"] == pytest.approx(0.3 * 4.0 / 4, rel=0.4)
+    assert best_steps(network, ["x"], [np.zeros_like(values)], 4)["x"] > 0
+
+
+def test_means_are_by_channel_over_all_batches() -> None:
+    network = convolution(np.ones((2, 1, 1, 1), np.float32), np.array([0, 1], np.float32))
+    batches = [np.full((count, 1, 4, 4), value, np.float32) for count, value in ((1, 4.0), (3, 0.0))]
+    assert channel_means(network, ["y"], batches)["y"].tolist() == [1.0, 2.0]
+
+
+def test_rounding_leaves_the_means_of_channels_where_they_were(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weights = random.uniform(0.5, 0.52, (MIN_CHANNELS, MIN_CHANNELS, 1, 1)).astype(np.float32)
+    weights[:, 0] = 1.6  # what 0.51 is rounded by has one sign in each channel
+    network = convolution(weights, np.zeros(MIN_CHANNELS, np.float32))
+    batch = random.uniform(0, 1, (32, MIN_CHANNELS, 4, 4)).astype(np.float32)
+    wanted = onnx_infer(written(network, tmp_path / "fp32.onnx"))(batch)
+    answers = onnx_infer(written(to_int8(network, [batch]), tmp_path / "int8.onnx"))(batch)
+    step = np.abs(wanted).max() / VALUE_STEPS
+    assert np.abs((answers - wanted).mean(axis=(0, 2, 3))).max() < 0.1 * step
 
 
 def test_calibration_images_are_some_and_always_the_same() -> None:
