@@ -36,11 +36,7 @@ test: $(VENV)/.train  ## every test, those of the training too (installs PyTorch
 	$(BIN)/python -m pytest -p tests.skips $(ARGS)
 
 emotion: $(VENV)/.train  ## train the emotion network that ships, its teachers first, and export it: hours; a second call goes on; ARGS="--device cuda" and so on
-	$(TRAIN) fit mobilenet_v1_center $(ARGS)
-	$(TRAIN) fit mobilenet_v1_fine --start runs/mobilenet_v1_center/best.safetensors $(ARGS)
-	$(TRAIN) fit residual_cbam $(ARGS)
-	$(TRAIN) fit residual_cbam_fine --start runs/residual_cbam/best.safetensors $(ARGS)
-	$(TRAIN) fit emotion --teacher runs/mobilenet_v1_fine/best.safetensors --teacher runs/residual_cbam_fine/best.safetensors $(ARGS)
+	$(TRAIN) fit emotion $(ARGS)
 	$(TRAIN) export runs/emotion/best.safetensors engines/models/emotion --elsewhere ckplus --elsewhere jaffe
 
 wheel-test: $(VENV)/.dev  ## build the wheel, install it in an empty environment, run the demo from another folder

@@ -28,15 +28,17 @@ def fit(
         str, typer.Option(help="fer2013, or fer2013:PATH for its official csv file or the folder of that.")
     ] = "fer2013",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that was stopped goes on.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Checkpoint that gives a new run its first weights.")] = None,
-    teacher: Annotated[
-        list[Path] | None, typer.Option(help="Checkpoint whose answers are learned as well; may be repeated.")
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint for the first weights of a new run, not the recipe's first_stage.")
     ] = None,
-    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many epochs.")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint to learn from, not the recipe's teachers; may be repeated.")
+    ] = None,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many epochs of a run.")] = None,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where torch computes.")] = "cpu",
     threads: Threads = CORES,
 ) -> None:
-    """Train a network as RECIPE says. Started again, it goes on where it was stopped."""
+    """Train a network as RECIPE says, and before it those that it builds on. Started again, it goes on."""
     wait_asleep()
     with one_sentence_errors("epoch"):
         import torch
@@ -45,14 +47,21 @@ def fit(
         from train.data import load
         from train.fit import Options
         from train.fit import fit as run
-        from train.recipe import read_recipe
+        from train.stages import stages
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
-        chosen = read_recipe(recipe_path(recipe, RECIPES))
-        options = Options(device, start, tuple(teacher or ()), stop_after)
-        best = run(chosen, load(data), out or Path("runs") / chosen.name, console, options)
-        console.print(f"best checkpoint: {best}")
+        asked = stages(recipe_path(recipe, RECIPES), RECIPES, out, start, teacher or ())
+        faces = load(data)
+        for number, stage in enumerate(asked, start=1):
+            if len(asked) > 1:
+                console.print(f"run {number} of {len(asked)}: {stage.recipe.name}")
+            best = run(
+                stage.recipe, faces, stage.folder, console, Options(device, stage.start, stage.teachers, stop_after)
+            )
+            console.print(f"best checkpoint: {best}")
+            if not stage.is_finished():
+                break  # what comes next needs all of it
 
 
 @app.command()

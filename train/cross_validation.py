@@ -74,6 +74,8 @@ def _check(recipe: Recipe, data: Splits) -> None:
         raise DataMissing("this data has test images of its own; cross-validation is for data that nobody has split")
     if recipe.teacher_weight:
         raise RecipeInvalid(f"recipe {recipe.name}: there are no teachers in cross-validation; set teacher_weight: 0")
+    if recipe.first_stage:
+        raise RecipeInvalid(f"recipe {recipe.name}: name a checkpoint of {recipe.first_stage} by --start instead")
 
 
 def _fold(recipe: Recipe, data: Splits, training: Rows, held: Rows, plan: Plan, console: Console) -> FoldResult:

@@ -57,7 +57,9 @@ class Recipe:
     center_weight: float = 0.0  # share of the center loss in the whole
     center_rate: float = 0.001  # at which centres follow their class
     l2_last: float = 0.0  # times the squared weights of the fully connected layers of a network that has them
-    teacher_weight: float = 0.0  # share of the teachers' answers in the targets
+    first_stage: str = ""  # the recipe whose best weights a run begins with
+    teachers: tuple[str, ...] = ()  # the recipes whose best networks answer the training images
+    teacher_weight: float = 0.0  # share of those answers in the targets
     first_side_px: int = SIDE_PX  # of the pictures at first, in steps of GROWTH_PX to all of SIDE_PX
     grown_after: float = 0.0  # share of the epochs after which pictures have their whole side
     augment: Augment = field(default_factory=Augment)
@@ -107,7 +109,7 @@ class Recipe:
                 return f"unknown {name} {chosen!r}; known: {', '.join(known)}"
         if self.seed < 0 or min(self.step_epochs, self.step_factor) <= 0:
             return "seed must not be negative, step_epochs and step_factor must be positive"
-        if wrong := self._wrong_in_growing():
+        if wrong := self._wrong_in_growing() or self._wrong_in_names():
             return wrong
         if self.center_weight and self.augment.mixup:
             return "the center loss knows no blended classes; set augment.mixup or center_weight to 0"
@@ -122,6 +124,12 @@ class Recipe:
             f"first_side_px {self.first_side_px} needs a grown_after above 0 that leaves an epoch at {SIDE_PX} "
             f"pixels, got {self.grown_after:g} of {self.epochs} epochs"
         )
+
+    def _wrong_in_names(self) -> str | None:
+        if self.teachers and not self.teacher_weight:
+            return "it names teachers, but their teacher_weight is 0"
+        wrong = [name for name in (*self.teachers, self.first_stage or "none") if not NAME.fullmatch(name)]
+        return f"first_stage and teachers are names of recipes, got {wrong[0]!r}" if wrong else None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `recipe_from` takes them back."""
@@ -197,18 +205,21 @@ def settings_from(kind: type[Kind], values: object, **parts: type) -> Kind:
         built = {name: parts[name](**settings) for name, settings in inner.items()}
     except RecipeInvalid as error:
         raise RecipeInvalid(f"{where}, {', '.join(parts)}: {error}") from None
+    listed = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     try:
-        return kind(**{**values, **built})
+        return kind(**{**values, **listed, **built})
     except TypeError as error:  # a setting without default is missing
         raise RecipeInvalid(f"{where}: {error}; see train/recipes/") from None
 
 
 def _check_types(kind: type, values: dict[str, Any], where: str) -> None:
     types = {item.name: str(item.type) for item in fields(kind)}
-    accepted = {"str": str, "bool": bool, "int": int, "float": (int, float)}
+    accepted = {"str": str, "bool": bool, "int": int, "float": (int, float), "tuple[str, ...]": (list, tuple)}
     for key, value in values.items():
         if key not in types:
             raise RecipeInvalid(f"{where}: unknown setting {key!r}; known: {', '.join(types)}")
         wrong_bool = isinstance(value, bool) and types[key] != "bool"  # a bool is an int to isinstance
         if wrong_bool or not isinstance(value, accepted[types[key]]):
             raise RecipeInvalid(f"{where}: {key} must be {types[key]}, got {value!r}")
+        if isinstance(value, list | tuple) and not all(isinstance(item, str) for item in value):
+            raise RecipeInvalid(f"{where}: {key} must be a list of names, got {value!r}")
