@@ -34,7 +34,7 @@ def fit(
     teacher: Annotated[
         list[Path] | None, typer.Option(help="Checkpoint to learn from, not the recipe's teachers; may be repeated.")
     ] = None,
-    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many epochs of a run.")] = None,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many epochs.")] = None,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where torch computes.")] = "cpu",
     threads: Threads = CORES,
 ) -> None:
@@ -45,23 +45,16 @@ def fit(
         from rich.console import Console
 
         from train.data import load
-        from train.fit import Options
-        from train.fit import fit as run
-        from train.stages import stages
+        from train.recipe import read_recipe
+        from train.stages import run_all, stages
 
         torch.set_num_threads(threads)
         console = Console(stderr=True)
-        asked = stages(recipe_path(recipe, RECIPES), RECIPES, out, start, teacher or ())
+        chosen = recipe_path(recipe, RECIPES)
+        read_recipe(chosen)  # before the data: a wrong name is soon said
         faces = load(data)
-        for number, stage in enumerate(asked, start=1):
-            if len(asked) > 1:
-                console.print(f"run {number} of {len(asked)}: {stage.recipe.name}")
-            best = run(
-                stage.recipe, faces, stage.folder, console, Options(device, stage.start, stage.teachers, stop_after)
-            )
-            console.print(f"best checkpoint: {best}")
-            if not stage.is_finished():
-                break  # what comes next needs all of it
+        asked = stages(chosen, RECIPES, faces.sha256, out, start, teacher or ())
+        run_all(asked, faces, console, device, stop_after)
 
 
 @app.command()
@@ -71,7 +64,7 @@ def cross_validate(
     by: Annotated[Literal["subject", "image"], typer.Option(help="What a fold holds out whole.")] = "subject",
     folds: Annotated[int, typer.Option(min=2, help="How many.")] = 10,
     start: Annotated[Path | None, typer.Option(help="Checkpoint that gives every fold its first weights.")] = None,
-    cut_out: Annotated[bool, typer.Option("--cut-out", help="Cut the faces out as cameras do.")] = False,
+    cut_out: Annotated[bool, typer.Option("--cut-out", help="Cut faces out as cameras do; whole without one.")] = False,
     detector: Annotated[str, typer.Option(help="Name or folder of what finds the faces for --cut-out.")] = "face",
     out: Annotated[Path | None, typer.Option(help="Folder for results.json; finished folds there are kept.")] = None,
     stop_after: Annotated[int | None, typer.Option(min=1, help="End this call after so many folds.")] = None,
@@ -98,7 +91,8 @@ def cross_validate(
         folder = out or Path("runs") / (name + (f"-from-{start.parent.name}" if start else ""))
         engine = load_engine(find_detector(detector)) if cut_out else None
         faces = load_cut_out(data, engine, draft_spec(chosen)) if engine else load(data)
-        found = run(chosen, faces, folder, Console(stderr=True), Plan(by, folds, start, stop_after), data)
+        called = f"{data}, cut out with {engine.spec.name}" if engine else data
+        found = run(chosen, faces, folder, Console(stderr=True), Plan(by, folds, start, stop_after), called)
         print(json.dumps(found.as_dict()) if as_json else found.as_text())
 
 

@@ -20,6 +20,7 @@ from train.data import Splits, load, load_pictures, without_votes
 from train.data.leaks import divided
 from train.data.pictures import to_48
 from train.detector.find import find_faces, in_color
+from train.errors import DataMissing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +42,16 @@ def cut_out(pictures: Sequence[NDArray[np.uint8]], detector: Engine, spec: Model
 def load_cut_out(name: str, detector: Engine, spec: ModelSpec) -> Splits:
     """`train.data.load`, each face cut out as a camera's is; a picture in which none is found stays whole.
 
-    Data that comes with test images of its own is left as it is: nobody holds out parts of that.
+    A picture that is blank is left out. Data that comes with test images of its own stays as it is: nobody holds out
+    parts of that. Raises DataMissing when no face is found at all.
     """
     whole = load(name)
     if len(whole.public) or len(whole.private):
         return whole
     pictures = load_pictures(name)
     crops = cut_out(pictures.images, detector, spec)
+    if not crops.found.any():
+        raise DataMissing(f"{detector.spec.name} finds no face in {name}; leave the pictures whole")
     images = np.stack([to_48(picture) for picture in pictures.images])
     images[crops.found] = crops.images
     faces = without_votes(images, pictures.labels, len(pictures.classes), pictures.subjects)

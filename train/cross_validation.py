@@ -49,7 +49,7 @@ def cross_validate(
     Raises CheckpointInvalid when the folder's folds are of another recipe, data, plan or start.
     """
     plan = plan or Plan()
-    _check(recipe, data)
+    _check(recipe, data, plan)
     parts = folds(data.training, plan.count, plan.by)
     results = _none_yet(recipe, data, plan, called, [held for _, held in parts]).resumed(folder)
     if results.folds:
@@ -69,13 +69,13 @@ def cross_validate(
     return results
 
 
-def _check(recipe: Recipe, data: Splits) -> None:
+def _check(recipe: Recipe, data: Splits, plan: Plan) -> None:
     if len(data.public) or len(data.private):
         raise DataMissing("this data has test images of its own; cross-validation is for data that nobody has split")
     if recipe.teacher_weight:
         raise RecipeInvalid(f"recipe {recipe.name}: there are no teachers in cross-validation; set teacher_weight: 0")
-    if recipe.first_stage:
-        raise RecipeInvalid(f"recipe {recipe.name}: name a checkpoint of {recipe.first_stage} by --start instead")
+    if recipe.first_stage and not plan.start_from:
+        raise RecipeInvalid(f"recipe {recipe.name}: name a checkpoint of {recipe.first_stage} by --start")
 
 
 def _fold(recipe: Recipe, data: Splits, training: Rows, held: Rows, plan: Plan, console: Console) -> FoldResult:

@@ -57,8 +57,10 @@ class Recipe:
     center_weight: float = 0.0  # share of the center loss in the whole
     center_rate: float = 0.001  # at which centres follow their class
     l2_last: float = 0.0  # times the squared weights of the fully connected layers of a network that has them
-    first_stage: str = ""  # the recipe whose best weights a run begins with
-    teachers: tuple[str, ...] = ()  # the recipes whose best networks answer the training images
+    # the recipe whose best weights a run begins with, and those whose best networks answer the training images. Two
+    # recipes are the same without them: a run keeps the digests of what it was built on
+    first_stage: str = field(default="", compare=False)
+    teachers: tuple[str, ...] = field(default=(), compare=False)
     teacher_weight: float = 0.0  # share of those answers in the targets
     first_side_px: int = SIDE_PX  # of the pictures at first, in steps of GROWTH_PX to all of SIDE_PX
     grown_after: float = 0.0  # share of the epochs after which pictures have their whole side
@@ -220,6 +222,7 @@ def _check_types(kind: type, values: dict[str, Any], where: str) -> None:
             raise RecipeInvalid(f"{where}: unknown setting {key!r}; known: {', '.join(types)}")
         wrong_bool = isinstance(value, bool) and types[key] != "bool"  # a bool is an int to isinstance
         if wrong_bool or not isinstance(value, accepted[types[key]]):
-            raise RecipeInvalid(f"{where}: {key} must be {types[key]}, got {value!r}")
+            wanted = "a list of names" if types[key].startswith("tuple") else types[key]
+            raise RecipeInvalid(f"{where}: {key} must be {wanted}, got {value!r}")
         if isinstance(value, list | tuple) and not all(isinstance(item, str) for item in value):
             raise RecipeInvalid(f"{where}: {key} must be a list of names, got {value!r}")

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from rich.console import Console  # noqa: E402 - after the skip
 
+from engines.portrait import portrait  # noqa: E402
 from engines.spec import EMOTIONS  # noqa: E402
 from tests.train.synthetic import pictures, write_archive, write_labelled  # noqa: E402
 from train.augment import Augment  # noqa: E402
@@ -147,6 +149,14 @@ def test_teachers_are_refused(tmp_path: Path, data: Splits) -> None:
         folded(replace(TINY, teacher_weight=0.5), data, tmp_path)
 
 
+def test_a_second_stage_wants_its_first_weights_by_name(tmp_path: Path, data: Splits) -> None:
+    second = replace(TINY, first_stage="first")
+    with pytest.raises(RecipeInvalid, match="name a checkpoint of first by --start"):
+        folded(second, data, tmp_path)
+    start = checkpoint(tmp_path / "start.safetensors", TINY)
+    assert len(folded(second, data, tmp_path / "run", started(start)).folds) == 2
+
+
 def started(start: Path) -> Plan:
     return replace(TWO, start_from=start)
 
@@ -182,6 +192,23 @@ def test_the_command_tells_one_json_object(room: Path) -> None:
     assert told["labels"] == list(EMOTIONS[:6])
     assert (told["folds_finished"], told["images"], told["data"], told["by"]) == (1, 6, "ckplus", "subject")
     assert as_kept(room / "run")["accuracy"] == told["accuracy"]
+
+
+def test_faces_that_are_cut_out_are_told_of(room: Path) -> None:
+    asked = ["cross-validate", "tiny.yaml", "--data", f"folder:{room / 'album'}", "--by", "image", "--folds", "2"]
+    for name in ("happy", "sad"):
+        (room / "album" / name).mkdir(parents=True)
+        for number in range(16):
+            cv2.imwrite(str(room / "album" / name / f"{number}.png"), cv2.convertScaleAbs(portrait(), beta=number))
+    answer = CliRunner().invoke(app, [*asked, "--cut-out", "--threads", "1", "--json"])
+    assert answer.exit_code == 0, answer.stderr
+    assert json.loads(answer.stdout)["data"].endswith("album, cut out with face")
+    assert [path.name for path in (room / "runs").iterdir()] == ["tiny-folder-image-cut-out"]
+    for file in (room / "album").rglob("*.png"):
+        cv2.imwrite(str(file), np.tile(np.arange(96, dtype=np.uint8), (96, 1)))
+    answer = CliRunner().invoke(app, [*asked, "--cut-out", "--threads", "1", "--out", "other"])
+    assert answer.exit_code == 2
+    assert "face finds no face in folder:" in answer.stderr
 
 
 @pytest.mark.parametrize(

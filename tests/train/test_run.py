@@ -128,14 +128,18 @@ def test_momentum_and_centres_are_missed_as_well(
 def older(record: dict[str, Any], _: dict[str, torch.Tensor]) -> None:
     """As the first versions wrote it: without some settings, and with one that there is no more."""
     record["recipe"] = {**record["recipe"], "teacher_temperature": 1.0}
-    del record["recipe"]["first_side_px"], record["recipe"]["grown_after"], record["teachers"]
+    for name in ("first_side_px", "grown_after", "first_stage", "teachers"):
+        del record["recipe"][name]
+    del record["teachers"]
 
 
 def test_a_run_goes_on_when_there_are_new_settings_and_old_ones_are_gone(
     tmp_path: Path, data: Fer2013, runs: dict[str, Checkpoint]
 ) -> None:
-    run = start_or_resume(TINY, data, changed(runs["adamw"], older, tmp_path / LAST), Options())
-    assert (run.epoch, run.steps, run.teachers) == (1, 2, ())
+    last = changed(runs["adamw"], older, tmp_path / LAST)
+    for recipe in (TINY, replace(TINY, first_stage="first")):  # where the first weights lay is not what they are
+        run = start_or_resume(recipe, data, last, Options())
+        assert (run.epoch, run.steps, run.teachers) == (1, 2, ())
 
 
 def test_a_run_that_goes_on_with_other_code_says_both_commits(

@@ -80,7 +80,11 @@ def to_int8(network: onnx.ModelProto, batches: Sequence[Batch]) -> onnx.ModelPro
 def _correct_biases(
     made: onnx.ModelProto, reference: onnx.ModelProto, convolutions: Sequence[NodeProto], batches: Sequence[Batch]
 ) -> None:
-    """Move each bias by what rounding took from the mean of its channel, all convolutions before it set right."""
+    """Move each bias by what rounding took from the mean of its channel, all convolutions before it set right.
+
+    What the convolution itself answers is compared: what is cut off behind it is mostly what its activation cuts off
+    too. The network runs once for each convolution.
+    """
     wanted = channel_means(reference, [node.output[0] for node in convolutions], batches)
     tensors = {tensor.name: tensor for tensor in made.graph.initializer}
     for node in convolutions:

@@ -1,4 +1,4 @@
-"""How large the tensors of an ONNX network become on faces: what a narrower kind of number has to hold."""
+"""What the tensors inside an ONNX network become on faces: what a narrower kind of number has to hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from train.predict import open_session
 IMAGES = 512  # FER-2013 training images that are looked at
 SEED = 20261121
 CUT_OFFS = np.arange(0.2, 1.01, 0.1)  # of a tensor's largest value: where a narrower number may end
-THINNED = 7  # one value in so many decides where
+THINNED = 7  # one value in so many decides where; no side of a picture is a multiple, so all columns are seen
 
 Values = NDArray[np.float32]
 
