@@ -30,7 +30,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from engines.base import Batch
 from train.errors import ExportRefused
-from train.export.ranges import best_steps, channel_means
+from train.export.ranges import best_steps, channel_means, leave_out_unread
 
 Array = NDArray[np.generic]
 MIN_CHANNELS = 8  # of what a convolution reads and writes
@@ -55,7 +55,7 @@ def to_int8(network: onnx.ModelProto, batches: Sequence[Batch]) -> onnx.ModelPro
             "the network wider"
         )
     _put_biases_behind(graph, chosen, constants)
-    _leave_out_unread(graph)
+    leave_out_unread(graph)
     behind = _measured_behind(graph, chosen)
     of_interest = {node.input[0] for node in graph.node if node.name in chosen} | set(behind.values())
     scales = best_steps(made, of_interest, batches, VALUE_STEPS)
@@ -71,7 +71,7 @@ def to_int8(network: onnx.ModelProto, batches: Sequence[Batch]) -> onnx.ModelPro
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(writer.nodes)
     graph.initializer.extend(tensors)
-    _leave_out_unread(graph)
+    leave_out_unread(graph)
     _correct_biases(made, reference, [node for node in reference.graph.node if node.name in chosen], batches)
     onnx.checker.check_model(made, full_check=True)
     return made
@@ -83,7 +83,7 @@ def _correct_biases(
     """Move each bias by what rounding took from the mean of its channel, all convolutions before it set right.
 
     What the convolution itself answers is compared: what is cut off behind it is mostly what its activation cuts off
-    too. The network runs once for each convolution.
+    too. The network runs as far as each convolution, once for each.
     """
     wanted = channel_means(reference, [node.output[0] for node in convolutions], batches)
     tensors = {tensor.name: tensor for tensor in made.graph.initializer}
@@ -228,17 +228,3 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[NodeProto]]:
         for name in node.input:
             readers[name].append(node)
     return readers
-
-
-def _leave_out_unread(graph: onnx.GraphProto) -> None:
-    """Take away the nodes and weights that nothing reads any more."""
-    read = {value.name for value in graph.output}
-    nodes = []
-    for node in reversed(graph.node):
-        if read.intersection(node.output):
-            nodes.append(node)
-            read.update(node.input)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(nodes))
-    graph.initializer.extend(tensors)

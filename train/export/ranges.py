@@ -74,6 +74,21 @@ def watch(network: onnx.ModelProto, tensors: Collection[str]) -> Callable[[Batch
     watched.CopyFrom(network)
     del watched.graph.output[:]
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    leave_out_unread(watched.graph)
     session = open_session(watched.SerializeToString())
     input_name = session.get_inputs()[0].name
     return lambda batch: dict(zip(names, session.run(names, {input_name: batch}), strict=True))
+
+
+def leave_out_unread(graph: onnx.GraphProto) -> None:
+    """Take away the nodes and weights that nothing reads any more."""
+    read = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if read.intersection(node.output):
+            nodes.append(node)
+            read.update(node.input)
+    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(nodes))
+    graph.initializer.extend(tensors)
