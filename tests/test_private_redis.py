@@ -52,9 +52,14 @@ def client(url: str) -> Iterator[redis.Redis]:
 @contextmanager
 def parent() -> Iterator[tuple[subprocess.Popen[str], int, str]]:
     """A process with a private Redis: the process, the pid of its Redis, and the URL."""
-    command = [sys.executable, "-c", PARENT]
+    # tests that a shell runs in the background ignore Ctrl-C, and what they start would, too
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", hears + PARENT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
