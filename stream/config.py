@@ -108,7 +108,7 @@ class AggregateConfig(Section):
     min_quality: Fraction = 0.05  # a crop below this is seen, but not used
     hold_s: float = Field(default=0.5, ge=0)  # a new emotion must lead this long; `uncertain` a half-life longer
     margin: Fraction = 0.2  # by how much, in probability, it must lead the present one
-    min_confidence: Fraction = 0.5  # from this probability on, `uncertain` gives way to an emotion
+    min_confidence: Fraction = 0.55  # from this probability on, `uncertain` gives way to an emotion
     keep_confidence: Fraction = 0.3  # from this probability downwards, an emotion gives way to `uncertain`
     min_evidence_s: Positive = 0.3  # seconds of full-quality evidence to tell an emotion, with full confidence
     sample_s: Positive | None = 1.0  # interval of emotion.sample; None: no samples
