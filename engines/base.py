@@ -55,6 +55,16 @@ def check_batch(engine: Engine, batch: Batch) -> None:
         )
 
 
+def example(spec: ModelSpec, count: int, side: tuple[int, int] | None = None) -> Batch:
+    """(count, C, H, W) of noise, the same at every call, to try an engine or its speed. `side` is (height, width).
+
+    Without it, free sides are two strides.
+    """
+    channels, height, width = spec.input_shape
+    height, width = side or (height or 2 * spec.stride, width or 2 * spec.stride)
+    return np.random.default_rng(0).normal(size=(count, channels, height, width)).astype(np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """An input or output as a compiled network declares it, whatever the backend."""

@@ -4,6 +4,7 @@ EngineError
 ├── EngineMismatch  (ValueError)    data, file, machine or version does not fit the engine
 ├── ModelInvalid    (ValueError)    a model folder is broken: its spec, or a file that is not what the spec says
 ├── ModelMissing    (LookupError)   a model's weights are on no path that was looked at
+├── EngineMissing   (LookupError)   no compiled engine fits; it has to be built first
 └── BackendMissing  (ImportError)   an optional package is not installed
 
 Every message is one sentence: what was wanted, what came, what to do.
@@ -24,6 +25,10 @@ class ModelInvalid(EngineError, ValueError):
 
 class ModelMissing(EngineError, LookupError):
     """The weights of a model were found nowhere."""
+
+
+class EngineMissing(EngineError, LookupError):
+    """No compiled engine with this fingerprint is in the cache."""
 
 
 class BackendMissing(EngineError, ImportError):

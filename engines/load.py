@@ -5,46 +5,64 @@ from __future__ import annotations
 import hashlib
 import importlib
 from pathlib import Path
-from types import ModuleType
+from typing import cast
 
+from engines.backends.base import Backend
 from engines.base import Engine
+from engines.cache import Entry
 from engines.errors import BackendMissing, EngineMismatch, ModelInvalid
+from engines.options import Options
 from engines.spec import MODEL_FILE, ModelSpec
 from engines.store import Model
 
-# name -> (module with `load(spec, weights, threads) -> Engine`, the extra that installs its package, if one is needed)
-BACKENDS: dict[str, tuple[str, str | None]] = {
-    "onnxruntime": ("engines.backends.onnxruntime", None),
-    "fake": ("engines.backends.fake", None),
+# name -> (module that is a `backends.base.Backend`, what installs its package)
+BACKENDS: dict[str, tuple[str, str]] = {
+    "onnxruntime": ("engines.backends.onnxruntime", "pip install emostream"),
+    "openvino": ("engines.backends.openvino", "pip install 'emostream[openvino]'"),
+    # PyPI lacks the libraries of tensorrt
+    "tensorrt": (
+        "engines.backends.tensorrt_full",
+        "pip install --extra-index-url https://pypi.nvidia.com tensorrt cuda-bindings",
+    ),
+    "tensorrt-rtx": ("engines.backends.tensorrt_rtx", "pip install 'emostream[tensorrt-rtx]'"),
+    "fake": ("engines.backends.fake", "pip install emostream"),
 }
 
 
-def backend(name: str) -> ModuleType:
+def backend(name: str) -> Backend:
     """The module of a backend. Raises EngineMismatch for an unknown name, BackendMissing when its package is absent."""
     try:
-        module, extra = BACKENDS[name]
+        module, install = BACKENDS[name]
     except KeyError:
         raise EngineMismatch(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}") from None
     try:
-        return importlib.import_module(module)
+        return cast(Backend, importlib.import_module(module))
     except ImportError as error:
-        wanted = f"emostream[{extra}]" if extra else "emostream"
-        raise BackendMissing(f"backend {name} cannot be imported ({error}): pip install '{wanted}'") from error
+        raise BackendMissing(f"backend {name} cannot be imported ({error}): {install}") from error
 
 
-def load_engine(model: Model | Path, backend_name: str = "onnxruntime", threads: int = 1) -> Engine:
-    """An engine of a found model or of a complete model folder, computing on `threads` threads.
+def load_engine(
+    model: Model | Path, backend_name: str = "onnxruntime", options: Options | None = None, entry: Entry | None = None
+) -> Engine:
+    """An engine of a found model or of a complete model folder; of what was built, where `entry` is given.
 
     What is loaded are the very bytes whose SHA-256 the spec names. Raises ModelInvalid when they differ or the network
     is not what the spec says, and what `backend` raises.
     """
-    found = model if isinstance(model, Model) else Model(ModelSpec.read(model), model / MODEL_FILE)
+    found = model if isinstance(model, Model) else model_in(model)
     module = backend(backend_name)
-    engine: Engine = module.load(found.spec, _verified(found), threads)
+    engine = module.load(found.spec, verified(found), options or Options(), entry.read() if entry else None)
+    if entry and (best := entry.manifest.trial.best_batch):
+        engine.best_batch = min(best, engine.max_batch)
     return engine
 
 
-def _verified(model: Model) -> bytes:
+def model_in(folder: Path) -> Model:
+    """The model of a complete folder."""
+    return Model(ModelSpec.read(folder), folder / MODEL_FILE)
+
+
+def verified(model: Model) -> bytes:
     """The weights, read once, so that the bytes that were checked are the bytes that are used."""
     try:
         weights = model.onnx_path.read_bytes()

@@ -17,6 +17,7 @@ from engines.errors import ModelInvalid
 SCHEMA = "emostream.model/1"
 SPEC_FILE = "spec.json"
 MODEL_FILE = "model.onnx"
+PARITY_FILE = "parity.npz"
 EMOTIONS = (
     "angry",
     "disgust",

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 
 from engines import download as official
 from engines.errors import ModelInvalid, ModelMissing
-from engines.spec import MODEL_FILE, SPEC_FILE, ModelSpec, sha256_of
+from engines.spec import MODEL_FILE, PARITY_FILE, SPEC_FILE, ModelSpec, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,14 @@ class Model:
 
     spec: ModelSpec
     onnx_path: Path
+
+    @property
+    def parity_path(self) -> Path:
+        """Beside the weights; where only these of a shipped model are there, beside its spec."""
+        beside, shipped = self.onnx_path.with_name(PARITY_FILE), SHIPPED / self.spec.name
+        if beside.exists() or not (shipped / SPEC_FILE).is_file():
+            return beside
+        return shipped / PARITY_FILE if ModelSpec.read(shipped).sha256 == self.spec.sha256 else beside
 
 
 def find_model(

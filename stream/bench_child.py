@@ -20,7 +20,9 @@ from typing import Any
 
 import av
 
-from engines.load import backend, load_engine
+from engines.cache import Cache
+from engines.choice import DEFAULT
+from engines.load import backend
 from stream.aggregate import Aggregator
 from stream.classify import Classifier
 from stream.config import CameraConfig, Config, RunConfig, SourceConfig
@@ -30,6 +32,7 @@ from stream.records import Frame
 from stream.sources import make_source
 from stream.sources.base import SmallSize
 from stream.sources.timeline import Timeline
+from stream.supply import Supply
 from stream.tracking import Tracker
 
 # What is otherwise imported late, so that no kind pays for an import that another does not.
@@ -44,7 +47,7 @@ def main() -> None:
     clip.read_bytes()  # into the page cache
     for module in LATE:
         importlib.import_module(module)
-    backend(Config().engine.backend)
+    backend(DEFAULT)
     figures = _stages(clip) if kind == "stages" else _cost(kind, clip)
     print(json.dumps(figures))
 
@@ -102,8 +105,8 @@ def _stages(clip: Path) -> dict[str, float]:
     """Milliseconds per analysed frame and stage; `read` is decoding of that frame alone plus its conversion."""
     config = _config(clip, None)
     models = find_models(config)
-    face = load_engine(models.face, config.engine.backend, config.engine.threads)
-    emotion = load_engine(models.emotion, config.engine.backend, config.engine.threads)
+    engines = Supply(config, models.by_task(), Cache(), live=False, say=lambda words: None).first()
+    face, emotion = engines["face"], engines["emotion"]
     detector, classifier = make_detector(config.detector, face), Classifier(config.emotion, emotion)
     tracker, aggregator = Tracker(config.tracking), Aggregator(config.aggregate, classifier.labels)
     small = SmallSize.of(config.detector, face.spec)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engines.base import Engine
 from engines.errors import ModelInvalid
 from engines.preprocess import Pixels, align, expand_range, to_batch
+from engines.probabilities import softmax
 from stream.config import EmotionConfig
 from stream.quality import quality
 from stream.records import Frame, Scores, Tracks
@@ -80,7 +81,4 @@ class Classifier:
         """(B, L) softmax of the logits over the spec's temperature."""
         spec = self._engine.spec
         logits = self._engine.infer(to_batch([crop.pixels for crop in crops], spec))[spec.outputs[0]]
-        scaled = logits.astype(np.float64) / spec.temperature
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        softmax: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-        return softmax
+        return softmax(logits.astype(np.float64) / spec.temperature).astype(np.float32)

@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from engines.cli import app as engines_app
 from engines.errors import EngineError
 from stream import config as settings
 from stream.arguments import cameras
@@ -107,6 +108,9 @@ def run(
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own speed")] = False,
     start_at: Annotated[str | None, typer.Option(metavar="TIME", help="When the recordings began, ISO 8601")] = None,
     hold: Hold = None,
+    engine_wait: Annotated[
+        bool, typer.Option("--engine-wait", help="Build missing engines first, not beside a run on ONNX Runtime")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a worker on cameras and files until they end or a signal comes."""
@@ -119,6 +123,8 @@ def run(
     overrides = _overrides(redis, out, hold)
     if source_settings:
         overrides["source"] = source_settings
+    if engine_wait:
+        overrides["engine"] = {"wait": True}
     if sources:
         overrides["cameras"] = cameras(sources)
     _work(settings.load(config, overrides), as_json)
@@ -216,6 +222,9 @@ def bench(
         answer(figures)
     else:
         Console().print(report(figures))
+
+
+app.add_typer(engines_app, name="engines")
 
 
 @app.command(

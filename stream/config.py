@@ -72,8 +72,10 @@ class CameraConfig(Section):
 class EngineConfig(Section):
     """What computes the networks."""
 
-    backend: Literal["onnxruntime", "fake"] = "onnxruntime"
+    # auto: the fastest that passes parity, measured once; the others: that one
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "fake"] = "auto"
     threads: int = Field(default=1, ge=1, le=64)  # inside one call; decoding needs the other cores
+    wait: bool = False  # build what is missing before the first frame, not while a run on ONNX Runtime goes on
 
 
 class DetectorConfig(Section):

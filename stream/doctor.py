@@ -18,9 +18,6 @@ from stream.errors import StreamError
 PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python", "pydantic", "redis")
 OPTIONAL = {  # package -> how it is installed
     "torch": "pip install 'emostream[train]'",
-    "tensorrt": "pip install --extra-index-url https://pypi.nvidia.com tensorrt",  # PyPI lacks its libraries
-    "tensorrt-rtx": "pip install 'emostream[tensorrt-rtx]'",
-    "openvino": "pip install 'emostream[openvino]'",
 }
 OLDEST_PYTHON = (3, 11)
 
@@ -43,10 +40,14 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _python()
     yield _cores()
     yield from _packages()
+    yield from _backends()
     yield _opencv()
     yield _decoders()
     for task, name in (("face", config.detector.model), ("emotion", config.emotion.model)):
-        yield _guard(f"{task} model", lambda task=task, name=name: _model(task, name, config))  # type: ignore[misc]
+        found = _guard(f"{task} model", lambda task=task, name=name: _model(task, name, config))  # type: ignore[misc]
+        yield found
+        if found.state == "ok":
+            yield _guard(f"{task} engine", lambda name=name: _choice(name, config))  # type: ignore[misc]
     yield _guard("Redis", lambda: _redis(config))
 
 
@@ -91,6 +92,22 @@ def _packages() -> Iterator[Finding]:
         yield Finding(name, "ok" if version else "optional", version or "not installed", None if version else install)
 
 
+def _backends() -> Iterator[Finding]:
+    """What could compute the networks, and how far each was tried."""
+    from engines.choice import NEVER
+    from engines.load import BACKENDS, backend
+    from engines.options import Options
+
+    for name in sorted(BACKENDS.keys() - NEVER):
+        try:
+            module = backend(name)
+            why_not = module.can_run(Options())
+        except EngineError:
+            yield Finding(f"backend {name}", "optional", "not installed", BACKENDS[name][1])
+            continue
+        yield Finding(f"backend {name}", "optional" if why_not else "ok", f"{why_not or 'runs here'}; {module.STATUS}")
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -124,13 +141,17 @@ def _model(task: str, name: str, config: Config) -> Finding:
     """Found, its weights what the spec says, fit for its task, and one inference done."""
     import numpy as np
 
-    from engines.load import load_engine
+    from engines.cache import Cache
     from engines.store import find_model
     from stream.classify import Classifier
     from stream.detectors import make_detector
+    from stream.supply import Supply
 
     model = find_model(name, download=False)
-    engine = load_engine(model, config.engine.backend, config.engine.threads)
+    said: list[str] = []
+    settings = config.engine.model_copy(update={"wait": False})  # a look at what is there builds nothing
+    config = config.model_copy(update={"engine": settings})
+    engine = Supply(config, {task: model}, Cache(), live=True, say=said.append).first()[task]
     shape = [size or 2 * model.spec.stride for size in model.spec.input_shape]  # a free side may have any multiple
     try:
         if task == "face":
@@ -138,9 +159,30 @@ def _model(task: str, name: str, config: Config) -> Finding:
         else:
             Classifier(config.emotion, engine)
         engine.infer(np.zeros((1, *shape), np.float32))
-        return Finding(f"{task} model", "ok", f"{model.spec.name} from {model.onnx_path.parent}: {engine.fingerprint}")
+        detail = "; ".join((f"{model.spec.name} from {model.onnx_path.parent}: {engine.fingerprint}", *said))
+        return Finding(f"{task} model", "ok", detail)
     finally:
         engine.close()
+
+
+def _choice(name: str, config: Config) -> Finding:
+    """Which backend computes this model, and why that one."""
+    from engines.cache import Cache
+    from engines.choice import DEFAULT, candidates, remembered
+    from engines.store import find_model
+    from stream.supply import options_of
+
+    model = find_model(name, download=False)
+    what = f"{model.spec.task} engine"
+    if config.engine.backend != "auto":
+        return Finding(what, "ok", f"{config.engine.backend}, as configured")
+    options = options_of(config)
+    left_out = "; ".join(f"{backend}: {why}" for backend, why in candidates(model, options)[1].items())
+    choice = remembered(model, options, Cache())
+    if choice is None:
+        detail = f"{DEFAULT} until the fastest is chosen (left out: {left_out})"
+        return Finding(what, "optional", detail, f"emostream engines build {name}")
+    return Finding(what, "ok", f"{choice.backend}: {choice.reason} (left out: {left_out})")
 
 
 def _redis(config: Config) -> Finding:

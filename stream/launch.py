@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from engines import store
+from engines.cache import Cache
 from stream.clocks import Clocks
 from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
@@ -26,6 +27,7 @@ from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
 from stream.sinks.tap import TapSink
 from stream.sources import is_live
+from stream.supply import Supply
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +168,7 @@ def _run(
             worker.give_up(camera_id, "another worker has taken this camera")
 
     only_files = not any(is_live(camera) for camera in config.cameras)
+    only_live = all(is_live(camera) for camera in config.cameras)
     publisher = Publisher(
         MemoryOutbox(config.outbox, [sink.name for sink in sinks], lossless=only_files),
         sinks,
@@ -176,8 +179,9 @@ def _run(
             recovered=lambda sink: say(f"{sink}: recovered"),
         ),
     )
-    worker = Worker(config, models, publisher, Clocks())
-    return worker.run(interrupts.asked)
+    with closing(Supply(config, models.by_task(), Cache(), only_live, say)) as supply:
+        worker = Worker(config, models, supply, publisher, Clocks(), say)
+        return worker.run(interrupts.asked)
 
 
 @contextmanager

@@ -72,6 +72,10 @@ class Pipeline:
         self._cameras: dict[str, _Camera] = {}
         self._quarantined: set[str] = set()
 
+    def swap(self, parts: Parts) -> None:
+        """Other engines from the next batch on; every track goes on. They are told with the next `live`."""
+        self._parts = parts
+
     def run(self, inputs: Sequence[Input]) -> Iterator[list[Event]]:
         """`step` over as many frames at once as the detector likes, so that nobody waits for others' frames."""
         for part in _split(inputs, self._parts.best_batch):

@@ -5,6 +5,7 @@
 | `camera-<id>`, one per camera | its source and timeline | `Inputs` | stop is set, or the source ended |
 | `analysis`, one | engines, trackers, aggregators | `EventQueue` | all cameras have finished, nothing waits |
 | `publish`, one | the outbox, `seq`, the sinks | the sinks | `EventQueue` is closed and empty, or the deadline |
+| `engines`, if one is built in a live run | its process | `Supply` | all is built, or the supply is closed |
 | `terminal`, if shown | the function that shows events | the terminal | the sink is closed; it may be stuck |
 | main | configuration, stop event, supervision | - | signal, end of all cameras, or first failure |
 
@@ -25,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from engines.base import Engine
-from engines.load import load_engine
+from engines.errors import EngineError
 from engines.store import Model
 from stream.aggregate import Aggregator
 from stream.backoff import Backoff
@@ -42,6 +43,7 @@ from stream.sessions import live_session, recording_session
 from stream.sources import is_live, make_source, recording_path
 from stream.sources.base import SmallSize, Source
 from stream.sources.timeline import Timeline
+from stream.supply import Better, Supply
 from stream.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,9 @@ class Models:
 
     face: Model
     emotion: Model
+
+    def by_task(self) -> dict[str, Model]:
+        return {"face": self.face, "emotion": self.emotion}
 
 
 @dataclass(slots=True)
@@ -100,9 +105,19 @@ def assemble(config: Config, face: Engine, emotion: Engine) -> Parts:
 class Worker:
     """One run of all configured cameras. `run` is called once, from the main thread."""
 
-    def __init__(self, config: Config, models: Models, publisher: Publisher, clocks: Clocks) -> None:
+    def __init__(
+        self,
+        config: Config,
+        models: Models,
+        supply: Supply,
+        publisher: Publisher,
+        clocks: Clocks,
+        say: Callable[[str], None],
+    ) -> None:
         self._config = config
         self._models = models
+        self._supply = supply
+        self._say = say
         self._publisher = publisher
         self._clocks = clocks
         self._stop = threading.Event()
@@ -128,7 +143,10 @@ class Worker:
         for thread in threads:
             thread.start()
         self._publish_ready.wait()
-        self._analysis_ready.wait()
+        while not self._analysis_ready.wait(WATCH_S):  # an engine that was asked for may be built first: minutes
+            if asked_to_stop():
+                self._begin_stop()
+                self._supply.close()
         if self._failure is None:
             cameras = [self._thread(f"{CAMERA}{name}", camera.run) for name, camera in self._cameras.items()]
             for thread in cameras:
@@ -189,12 +207,15 @@ class Worker:
 
     def _analyse(self) -> None:
         """The analysis thread."""
-        engines: list[Engine] = []
+        engines: dict[str, Engine] = {}  # by task
         try:
             pipeline = self._build(engines)
             self._analysis_ready.set()
             while True:
-                for events in pipeline.run(self._inputs.take()):
+                inputs = self._inputs.take()
+                for better in self._supply.ready():
+                    self._swap(pipeline, engines, better)
+                for events in pipeline.run(inputs):
                     self._outcome.events.update(event.type for event in events)
                     self._queue.put(events)
         except Closed:
@@ -204,7 +225,7 @@ class Worker:
         finally:
             self._inputs.abort()
             self._queue.close()
-            for engine in engines:
+            for engine in engines.values():
                 engine.close()
             self._analysis_ready.set()
 
@@ -221,14 +242,32 @@ class Worker:
             self._publisher.close()
             self._publish_ready.set()
 
-    def _build(self, engines: list[Engine]) -> Pipeline:
+    def _build(self, engines: dict[str, Engine]) -> Pipeline:
         """Load the engines (kept in `engines` for closing) and put the pipeline together."""
         config = self._config
-        for model in (self._models.face, self._models.emotion):
-            engines.append(load_engine(model, config.engine.backend, config.engine.threads))
-        face, emotion = engines
+        engines.update(self._supply.first())
+        face, emotion = engines["face"], engines["emotion"]
         self._fingerprints = (face.fingerprint, emotion.fingerprint)
+        self._supply.improve()
         return Pipeline(assemble(config, face, emotion), self._quarantine)
+
+    def _swap(self, pipeline: Pipeline, engines: dict[str, Engine], better: Better) -> None:
+        """Let another engine compute from the next batch on. One that cannot be loaded changes nothing."""
+        began_s = time.monotonic()
+        engine: Engine | None = None
+        try:
+            engine = self._supply.load(better)
+            parts = assemble(self._config, **{**engines, better.task: engine})
+        except EngineError as error:
+            if engine is not None:
+                engine.close()
+            self._say(f"the {better.backend} engine of {better.task} was built but is not used: {error}")
+            return
+        pipeline.swap(parts)
+        before, engines[better.task] = engines[better.task], engine
+        before.close()
+        waited_s = time.monotonic() - began_s
+        self._say(f"{engine.fingerprint} takes over from {before.fingerprint}; frames waited {waited_s:.2f} s for it")
 
     def _quarantine(self, trouble: Trouble) -> None:
         where = "" if trouble.frame_index is None else f" at frame {trouble.frame_index}"

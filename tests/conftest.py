@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from engines.cache import VARIABLE
 from tests import clips
 
 GRACE_S = 2.0  # a thread that is ending anyway may take this long
@@ -53,6 +55,12 @@ def nothing_left_behind() -> Iterator[None]:
         gc.collect()
         opened = _new(handles)
     assert not opened, f"files or sockets left open: {opened}"
+
+
+@pytest.fixture(autouse=True)
+def engines_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees or touches the engines in the user's cache, or those of another test."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path_factory.getbasetemp() / "engines" / uuid.uuid4().hex))
 
 
 def _new(before: dict[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,18 +52,16 @@ class Bench:
     def __init__(self, best_batch: int = 8) -> None:
         self.detector = FaceEverywhere()
         self.troubles: list[Trouble] = []
-        self.pipeline = Pipeline(
-            Parts(
-                detector=self.detector,
-                classifier=AlwaysHappy(),
-                new_tracker=lambda: Tracker(TrackingConfig()),
-                new_aggregator=lambda: Aggregator(AggregateConfig(), LABELS),
-                best_batch=best_batch,
-                models={"face": "f"},
-                engines={"face": "e"},
-            ),
-            self.troubles.append,
+        self.parts = Parts(
+            detector=self.detector,
+            classifier=AlwaysHappy(),
+            new_tracker=lambda: Tracker(TrackingConfig()),
+            new_aggregator=lambda: Aggregator(AggregateConfig(), LABELS),
+            best_batch=best_batch,
+            models={"face": "f"},
+            engines={"face": "e"},
         )
+        self.pipeline = Pipeline(self.parts, self.troubles.append)
 
     def feed(self, inputs: Sequence[Input]) -> list[Event]:
         return [event for part in self.pipeline.run(inputs) for event in part]
@@ -162,3 +161,17 @@ def test_a_frame_never_overtakes_what_came_before_it() -> None:
     events = bench.feed([ended("a", 1.0, state="offline"), live("a", 3.0), *times("a", 4, 3.2)])
     assert types(events)[:3] == ["track.ended", "camera.status", "camera.status"]
     assert [event.track_id for event in events if isinstance(event, TrackStarted)] == [2]
+
+
+def test_other_engines_take_over_between_two_batches_and_every_track_goes_on() -> None:
+    bench = Bench()
+    before = bench.feed([live("a"), *times("a", 6)])
+    detector = FaceEverywhere()
+    bench.pipeline.swap(replace(bench.parts, detector=detector, best_batch=2, engines={"face": "better"}))
+    after = bench.feed([*times("a", 6, 1.2), live("a", 2.4), *times("b", 2, 2.4), ended("a", 2.6)])
+    assert (bench.detector.batches, detector.batches) == ([1] * 6, [1, 1, 1, 1, 1, 2, 1])
+    assert types(before).count("track.started") == 1
+    assert types(after).count("track.started") == 0
+    assert types(after).count("track.ended") == 1  # at the very end
+    told = [event.engines for event in [*before, *after] if isinstance(event, CameraStatus) and event.status == "live"]
+    assert told == [{"face": "e"}, {"face": "better"}]

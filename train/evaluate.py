@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from engines.base import Engine
 from engines.errors import ModelInvalid
+from engines.probabilities import softmax
 from engines.spec import ModelSpec
 from train.crops import cut_out
 from train.data import Faces, Fer2013, load_pictures, without_votes
@@ -31,7 +32,6 @@ from train.metrics import (
     fit_temperature,
     reliability,
     report,
-    softmax,
 )
 from train.plots import confusion_png, reliability_png
 from train.predict import Logits, Network, flip_averaged, open_network

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.probabilities import softmax
+
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 TEMPERATURES = np.geomspace(0.25, 4.0, 401)  # steps of 0.7 %: finer than the data can tell apart
 
@@ -142,13 +144,6 @@ def report(
         ece_after=calibration_error(softmax(logits / temperature), truth),
         nll=nll(logits, truth, temperature),
     )
-
-
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N, labels) -> probabilities."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def ensemble(logits: Sequence[NDArray[np.float32]], temperatures: Sequence[float]) -> NDArray[np.float32]:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.probabilities import softmax
 from engines.spec import sha256_of
 from train.checkpoint import build_model, read_checkpoint, read_record, recipe_in
-from train.metrics import softmax
 from train.predict import predict_torch
 from train.spec import draft_spec
 

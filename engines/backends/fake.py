@@ -9,11 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engines import machine
+from engines.backends.base import Built, Files, Identity, Layer, Progress
 from engines.base import Batch, Outputs, check_batch
 from engines.errors import EngineMismatch
+from engines.options import Options
 from engines.spec import ModelSpec
 
-MAX_BATCH = 64
+STATUS = "computes no network"
 CELL = 32  # pixels; the stride at which faces are answered
 STRIDES = (8, 16, 32)
 LANDMARK_PLACES = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))  # fractions of the box
@@ -22,20 +25,36 @@ LOGIT_SPAN = 8.0  # between a black and a white strip
 Brightness = NDArray[np.float32]  # (H, W), 0 black .. 1 white
 
 
-def load(spec: ModelSpec, weights: bytes, threads: int) -> FakeEngine:
-    """An engine that keeps to the spec and looks at neither weights nor threads."""
-    return FakeEngine(spec)
+def identity(options: Options) -> Identity:
+    """See engines.backends.base."""
+    return Identity("fake 1", machine.cpu())
+
+
+def can_run(options: Options) -> str | None:
+    """Everywhere."""
+    return None
+
+
+def build(spec: ModelSpec, weights: bytes, options: Options, progress: Progress) -> Built:
+    """One file, so that all that is true of files can be tried."""
+    for done in (0.25, 0.5, 0.75, 1.0):
+        progress(done)
+    return Built({"engine.fake": spec.sha256.encode()}, (Layer("strips", "Mean", "fp32"),))
+
+
+def load(spec: ModelSpec, weights: bytes, options: Options, files: Files | None = None) -> FakeEngine:
+    """An engine that keeps to the spec and looks at no weights."""
+    return FakeEngine(spec, max_batch=options.max_batch)
 
 
 class FakeEngine:
     """See engines.base.Engine."""
 
-    max_batch = MAX_BATCH
-
-    def __init__(self, spec: ModelSpec, best_batch: int = MAX_BATCH) -> None:
+    def __init__(self, spec: ModelSpec, best_batch: int | None = None, max_batch: int = 64) -> None:
         self.spec = spec
+        self.max_batch = max_batch
         self.fingerprint = f"fake/{spec.name}-{spec.sha256[:16]}-{spec.digest()}"
-        self.best_batch = best_batch
+        self.best_batch = best_batch or max_batch
         self.batches: list[int] = []  # sizes of the batches computed so far
         self._closed = False
 

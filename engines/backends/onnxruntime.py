@@ -1,19 +1,26 @@
-"""Networks on ONNX Runtime's CPU provider."""
+"""Networks on ONNX Runtime's CPU provider. It compiles while it loads: there is nothing to keep."""
 
 from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from engines.base import Batch, Outputs, Port, check_batch, check_ports
-from engines.errors import EngineMismatch, ModelInvalid
+from engines import machine
+from engines.backends.base import Built, Files, Identity, Layer, Progress
+from engines.base import Batch, Outputs, Port, check_batch, check_ports, example
+from engines.errors import EngineError, EngineMismatch, ModelInvalid
+from engines.options import Options
 from engines.spec import ModelSpec
 
-# CPU milliseconds a sample, AVX2, by `python -m engines.bench`: YuNet at 640x384 10.4 alone, 10.9 in a batch of 16, so
-# nobody has to wait for others' frames (its activations then stay in the cache); MobileNetV1 at 48x48 1.20 alone, 0.85
-# among 8, 0.80 among 16, 0.80 among 32.
+# CPU milliseconds a sample, AVX2: YuNet at 640x384 10.4 alone, 10.9 in a batch of 16, so nobody has to wait for others'
+# frames (its activations then stay in the cache); the emotion network 1.41 alone, 0.82 among 8, 0.80 among 16.
 BEST_BATCH = {"face": 1, "emotion": 16}
-MAX_BATCH = 64
+STATUS = "run on x86 with AVX2, ONNX Runtime 1.31.1, 2026-11-22"
 FLOAT32 = "tensor(float)"
 ERRORS_ONLY = 3  # log severity
 
@@ -29,34 +36,63 @@ FOREIGN = (
 )
 
 
-def load(spec: ModelSpec, weights: bytes, threads: int) -> OnnxRuntimeEngine:
-    """An engine of these weights. Raises ModelInvalid when they are no network, or not the one of the spec."""
+def identity(options: Options) -> Identity:
+    """See engines.backends.base."""
+    return Identity(f"onnxruntime {onnxruntime.__version__}", machine.cpu())
+
+
+def can_run(options: Options) -> str | None:
+    """See engines.backends.base."""
+    if options.bf16:
+        return "ONNX Runtime computes no bfloat16 on CPUs"
+    return "ONNX Runtime takes no --target: it computes on this machine's CPU" if options.targets else None
+
+
+def build(spec: ModelSpec, weights: bytes, options: Options, progress: Progress) -> Built:
+    """No files. The layers are those that ran in one inference: fused, with what was put between them."""
+    if why := can_run(options):
+        raise EngineMismatch(f"{spec.name}: {why}")
     try:
-        session = onnxruntime.InferenceSession(weights, _options(threads), providers=["CPUExecutionProvider"])
-    except FOREIGN as error:
-        raise ModelInvalid(
-            f"{spec.name}: ONNX Runtime {onnxruntime.__version__} cannot load the network ({_brief(error)}); "
-            "export the model again"
+        return Built({}, _layers(spec, weights, options, progress))
+    except (OSError, json.JSONDecodeError) as error:
+        raise EngineError(
+            f"{spec.name}: ONNX Runtime cannot note its layers in a temporary file ({_brief(error)}); is the disk full?"
         ) from None
-    return OnnxRuntimeEngine(spec, session, threads)
+
+
+def _layers(spec: ModelSpec, weights: bytes, options: Options, progress: Progress) -> tuple[Layer, ...]:
+    with tempfile.TemporaryDirectory(prefix="emostream-layers-") as folder:
+        settings = _settings(options.threads)
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(Path(folder) / "profile")
+        engine = OnnxRuntimeEngine(spec, _session(spec, weights, settings), options)
+        progress(0.5)
+        engine.infer(example(spec, 1))
+        return engine.layers()
+
+
+def load(spec: ModelSpec, weights: bytes, options: Options, files: Files | None = None) -> OnnxRuntimeEngine:
+    """An engine of these weights. Raises ModelInvalid when they are no network, or not the one of the spec."""
+    if why := can_run(options):
+        raise EngineMismatch(f"{spec.name}: {why}")
+    return OnnxRuntimeEngine(spec, _session(spec, weights, _settings(options.threads)), options)
 
 
 class OnnxRuntimeEngine:
     """See engines.base.Engine. The arrays that it returns are new ones at every call."""
 
-    def __init__(self, spec: ModelSpec, session: onnxruntime.InferenceSession, threads: int) -> None:
+    def __init__(self, spec: ModelSpec, session: onnxruntime.InferenceSession, options: Options) -> None:
         inputs = [_port(value) for value in session.get_inputs()]
         check_ports(spec, inputs, [_port(value) for value in session.get_outputs()])
         self.spec = spec
-        self.fingerprint = (
-            f"onnxruntime-{onnxruntime.__version__}/{spec.name}-{spec.sha256[:16]}-{spec.digest()}/threads-{threads}"
-        )
+        model = f"{spec.name}-{spec.sha256[:16]}-{spec.digest()}"
+        self.fingerprint = f"onnxruntime-{onnxruntime.__version__}/{model}/threads-{options.threads}"
         fixed_batch = inputs[0].shape[0]
         if fixed_batch not in (None, 1):
             raise ModelInvalid(
                 f"{spec.name}: the network wants batches of exactly {fixed_batch}; export it with a free one"
             )
-        self.max_batch = fixed_batch or MAX_BATCH
+        self.max_batch = fixed_batch or options.max_batch
         self.best_batch = min(self.max_batch, BEST_BATCH[spec.task])
         self._input_name = inputs[0].name
         self._session: onnxruntime.InferenceSession | None = session
@@ -79,8 +115,34 @@ class OnnxRuntimeEngine:
         """Free the session and its memory. May be called twice."""
         self._session = None
 
+    def layers(self) -> tuple[Layer, ...]:
+        """What has been computed so far, of a session that profiles, which it ends."""
+        assert self._session is not None
+        events = json.loads(Path(self._session.end_profiling()).read_bytes())
+        return tuple(
+            Layer(event["name"].removesuffix("_kernel_time"), event["args"]["op_name"], _precision(event["args"]))
+            for event in events
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+        )
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+
+def _session(spec: ModelSpec, weights: bytes, settings: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(weights, settings, providers=["CPUExecutionProvider"])
+    except FOREIGN as error:
+        raise ModelInvalid(
+            f"{spec.name}: ONNX Runtime {onnxruntime.__version__} cannot load the network ({_brief(error)}); "
+            "export the model again"
+        ) from None
+
+
+def _precision(arguments: dict[str, Any]) -> str:
+    """Of a layer's first input, such as `float` or `uint8`."""
+    inputs: list[dict[str, list[int]]] = arguments.get("input_type_shape") or [{}]
+    return next(iter(inputs[0]), "")
+
+
+def _settings(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

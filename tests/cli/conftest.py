@@ -48,7 +48,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     models = make_models(folder)
     config = folder / "emostream.yaml"
-    config.write_text(yaml.safe_dump({"detector": {"model": str(models[0])}, "emotion": {"model": str(models[1])}}))
+    # not auto: a run must not begin to build and measure what happens to be installed
+    named = {"engine": {"backend": "onnxruntime"}, "detector": {"model": str(models[0])}}
+    config.write_text(yaml.safe_dump({**named, "emotion": {"model": str(models[1])}}))
     moody = make_clip(folder / "moody.mp4", [(1, None), (4, SAD), (4, HAPPY), (1, None)])
     short = make_clip(folder / "short.mp4", [(3, HAPPY)], start_px=20)
     return World(folder, config, moody, short, models)

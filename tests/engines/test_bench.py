@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
-from pathlib import Path
 
 import pytest
 
-from engines import bench
 from engines.backends.fake import FakeEngine
-from engines.bench import milliseconds_per_sample
-from tests.engines.networks import emotion_spec, write_emotion
+from engines.bench import best_batch_of, milliseconds_per_sample, sizes_up_to
+from engines.options import Options
+from tests.engines.networks import emotion_spec, face_spec
 
 
 def test_the_best_round_counts_and_is_shared_by_the_samples() -> None:
@@ -22,10 +20,31 @@ def test_the_best_round_counts_and_is_shared_by_the_samples() -> None:
     assert engine.batches == [1, 4, 1, 4]
 
 
-def test_it_prints_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = write_emotion(tmp_path)
-    bench.main([str(tmp_path)])
-    told = json.loads(capsys.readouterr().out)
-    assert spec.sha256[:16] in told["engine"]
-    assert told["side"] == [16, 16]
-    assert all(cost > 0 for cost in told["ms"].values())
+@pytest.mark.parametrize(
+    ("most", "sizes"),
+    [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (48, (1, 2, 4, 8, 16, 32, 48)), (64, (1, 2, 4, 8, 16, 32, 64))],
+)
+def test_batches_double_up_to_the_largest(most: int, sizes: tuple[int, ...]) -> None:
+    assert sizes_up_to(most) == sizes
+
+
+@pytest.mark.parametrize(
+    ("costs", "best"),
+    [
+        ({1: 1.0}, 1),
+        ({1: 1.0, 2: 0.5, 4: 0.4}, 4),
+        ({1: 1.0, 2: 0.5, 4: 0.49}, 2),  # hardly better: nobody waits for two more
+        ({4: 0.2, 1: 0.2, 2: 0.1}, 2),
+        ({1: 0.0, 2: 0.0}, 1),  # faster than the clock can tell
+    ],
+)
+def test_the_best_batch_is_the_smallest_that_costs_hardly_more(costs: dict[int, float], best: int) -> None:
+    assert best_batch_of(costs) == best
+
+
+@pytest.mark.parametrize(
+    ("side_px", "side"), [(640, (384, 640)), (1000, (576, 1024)), (64, (64, 64)), (32, (32, 32)), (5, (32, 32))]
+)
+def test_where_sides_are_free_a_wide_picture_is_measured(side_px: int, side: tuple[int, int]) -> None:
+    assert Options(side_px=side_px).sides(face_spec()) == side
+    assert Options(side_px=side_px).sides(emotion_spec()) == (16, 16)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.metrics import BINS, agreement, calibration_error, ensemble, fit_temperature, reliability, report, softmax
+from engines.probabilities import softmax
+from train.metrics import BINS, agreement, calibration_error, ensemble, fit_temperature, reliability, report
 
 LABELS = ("a", "b", "c")
 

@@ -11,8 +11,8 @@ import pytest
 
 from engines.base import Batch
 from engines.preprocess import to_batch
+from engines.probabilities import softmax
 from engines.spec import EMOTIONS, MODEL_FILE, ModelSpec, sha256_of
-from train.metrics import softmax
 
 MODELS = Path(__file__).parents[2] / "engines" / "models"
 # precision -> largest difference of a probability from the checkpoint's; int8's is told in its spec

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.spec import MODEL_FILE, SPEC_FILE
+from engines.spec import MODEL_FILE, PARITY_FILE, SPEC_FILE
 from train.errors import ExportRefused
 
-CARD_FILE, PARITY_FILE = "card.md", "parity.npz"
+CARD_FILE = "card.md"
 MODEL_FILES = frozenset([MODEL_FILE, SPEC_FILE, CARD_FILE, PARITY_FILE])
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Batch
+from engines.probabilities import softmax
 from engines.spec import ModelSpec
 from train.data import Fer2013
-from train.metrics import Agreement, Report, agreement, fit_temperature, report, softmax
+from train.metrics import Agreement, Report, agreement, fit_temperature, report
 from train.predict import Logits, predict_onnx
 
 
