@@ -9,8 +9,9 @@ import pytest
 
 from engines.backends.fake import FakeEngine
 from engines.base import Engine
-from engines.load import load_engine
-from engines.spec import MODEL_FILE
+from engines.load import backend, load_engine
+from engines.options import Options
+from engines.spec import MODEL_FILE, ModelSpec
 from engines.store import Model, find_model
 from tests.contracts.engine import EngineContract, Load
 from tests.engines.networks import emotion_spec, face_spec, write_emotion, write_face
@@ -22,7 +23,20 @@ def loader(folder: Path, threads: int = 1) -> Load:
 
     def load(**changes: Any) -> Engine:
         spec = model.spec.model_copy(update=changes)
-        return load_engine(Model(spec, model.onnx_path), "onnxruntime", threads)
+        return load_engine(Model(spec, model.onnx_path), "onnxruntime", Options(threads))
+
+    return load
+
+
+def openvino_loader(folder: Path, threads: int = 1, built: bool = False) -> Load:
+    """The same on OpenVINO, of blobs where it is `built`."""
+    pytest.importorskip("engines.backends.openvino", reason="openvino is not installed")
+    module, options = backend("openvino"), Options(threads)
+    spec, weights = ModelSpec.read(folder), (folder / MODEL_FILE).read_bytes()
+    files = module.build(spec, weights, options, lambda done: None).files if built else None
+
+    def load(**changes: Any) -> Engine:
+        return module.load(spec.model_copy(update=changes), weights, options, files)
 
     return load
 
@@ -74,3 +88,45 @@ class TestOnnxRuntimeWithYuNet(EngineContract):
         model = find_model("yunet", environment={"EMOSTREAM_MODELS": str(shared / "models")}, download=False)
         assert model.onnx_path.name != MODEL_FILE  # found under the name that its makers gave it
         return lambda **changes: load_engine(Model(model.spec.model_copy(update=changes), model.onnx_path))
+
+
+class TestOpenVinoForFaces(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_face(tmp_path)
+        return openvino_loader(tmp_path)
+
+
+class TestOpenVinoForEmotions(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path)
+        return openvino_loader(tmp_path)
+
+
+class TestBuiltOpenVinoForFaces(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_face(tmp_path)
+        return openvino_loader(tmp_path, built=True)
+
+
+class TestBuiltOpenVinoForEmotions(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path)
+        return openvino_loader(tmp_path, built=True)
+
+
+class TestOpenVinoOnTwoThreads(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path)
+        return openvino_loader(tmp_path, threads=2)
+
+
+class TestOpenVinoWithABatchOfOne(EngineContract):
+    @pytest.fixture
+    def load(self, tmp_path: Path) -> Load:
+        write_emotion(tmp_path, batch=1)
+        return openvino_loader(tmp_path, built=True)
