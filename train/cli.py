@@ -187,6 +187,32 @@ def export(
         print(json.dumps(facts) if as_json else "\n".join(lines))
 
 
+@app.command(hidden=True)
+def contestant(
+    model: Annotated[str, typer.Argument(help="A model's name or folder.")],
+    largest: Annotated[int, typer.Option(min=1, help="Samples in the largest batch.")] = 64,
+    compiled: Annotated[bool, typer.Option("--compiled", help="By torch.compile.")] = False,
+    threads: Threads = 1,
+) -> None:
+    """Time a network in torch for `emostream engines bench`, which starts this and speaks to it."""
+    with one_sentence_errors():
+        from train.detector.cli import RECIPES as DETECTOR_RECIPES
+        from train.eager import take_part
+
+        take_part(model, RECIPES, DETECTOR_RECIPES, largest, threads, compiled)
+
+
+@app.command(hidden=True)
+def draw_speed(
+    results: Annotated[Path, typer.Argument(help="The results.json of `emostream engines bench --out`.")],
+) -> None:
+    """Draw what `emostream engines bench` measured, as speed.png beside it."""
+    with one_sentence_errors():
+        from train.plots import speed_png
+
+        speed_png(json.loads(results.read_text(encoding="utf-8")), results.with_name("speed.png"))
+
+
 @app.command()
 def template(
     images: Annotated[int, typer.Option(min=1, help="How many training images to look at.")] = 28_709,

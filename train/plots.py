@@ -42,6 +42,28 @@ def open_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def speed_png(results: dict[str, Any], path: Path) -> None:
+    """Write what engines cost: milliseconds a sample over the size of the batch, both axes logarithmic."""
+    figure = new_figure(height_in=5.6)
+    axes = figure.add_subplot()
+    for number, row in enumerate(results["rows"]):
+        sizes = [int(size) for size in row["ms_per_sample"]]
+        style = "o-" if row["build_s"] is not None else "s--"  # engines, and what they are compared with
+        name = f"{row['engine']} {row['precision']}"
+        axes.plot(sizes, list(row["ms_per_sample"].values()), style, label=name, color=f"C{number % 10}")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xlabel("batch", fontsize=12)
+    axes.set_ylabel("ms a sample", fontsize=12)
+    axes.set_title(f"{results['model']}, {results['threads']} thread(s), {results['machine']}", fontsize=10)
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize=10)
+    figure.savefig(path)
+
+
 def confusion_png(report: Report, path: Path, title: str) -> None:
     """Write the confusion matrix: colour and percentage are shares of the row (the truth), below them the count."""
     figure = new_figure(height_in=7.2)
