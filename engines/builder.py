@@ -22,6 +22,7 @@ from typing import IO, Any, Generic, Literal, TypeVar
 from engines import errors
 from engines.backends.base import Progress
 from engines.cache import Cache, Entry
+from engines.child import PACKAGES, command
 from engines.choice import Choice
 from engines.errors import EngineError
 from engines.options import Options
@@ -44,12 +45,12 @@ class Job(Generic[Answer]):
         self._claimed = False  # whether somebody reads what the child tells, and closes it
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "engines.builder"],
+                command("engines.builder"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                cwd=Path(__file__).resolve().parent.parent,
+                cwd=PACKAGES,
                 start_new_session=True,  # Ctrl-C is for whoever asked, who then stops it
             )
         except OSError as error:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from engines.bench import sizes_up_to
 from engines.builder import build_apart
 from engines.cache import Cache, Entry
+from engines.child import PACKAGES, command
 from engines.choice import candidates
 from engines.errors import EngineError
 from engines.options import Options
@@ -62,7 +61,7 @@ def entrants(models: Sequence[Model], options: Options, cache: Cache, largest: i
 def _entrant(model: Model, options: Options, entry: Entry, largest: int) -> Entrant:
     request = {
         "spec": model.spec.model_dump(mode="json", by_alias=True),
-        "onnx_path": str(model.onnx_path),
+        "onnx_path": str(model.onnx_path.absolute()),  # the child works in another folder
         "options": asdict(options),
         "folder": str(entry.folder),
         "largest": largest,
@@ -71,7 +70,7 @@ def _entrant(model: Model, options: Options, entry: Entry, largest: int) -> Entr
     return Entrant(
         manifest.fingerprint.library,
         manifest.fingerprint.precision,
-        [sys.executable, "-m", "engines.contestant"],
+        command("engines.contestant"),
         json.dumps(request),
         manifest.build_s,
         entry.size(),
@@ -122,7 +121,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).resolve().parent.parent,
+            cwd=PACKAGES,
         )
         if entrant.request is not None:
             self._send(entrant.request)

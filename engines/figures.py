@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from engines import machine
 from engines.cache import Cache
+from engines.child import PACKAGES, command
 from engines.contest import PUBLISHED, Entrant, contest, entrants
 from engines.errors import EngineError, ModelMissing
 from engines.options import Options
@@ -72,9 +72,8 @@ def write(figures: dict[str, Any], folder: Path, say: Say) -> None:
     results.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(table(figures) + "\n", encoding="utf-8")
     # in a process of its own: matplotlib comes with training, which this package does not know
-    drawn = subprocess.run(
-        [sys.executable, "-m", "train", "draw-speed", str(results)], capture_output=True, text=True, check=False
-    )
+    draw = command("train", "draw-speed", str(results.absolute()))
+    drawn = subprocess.run(draw, capture_output=True, text=True, check=False, cwd=PACKAGES)
     if drawn.returncode:
         say(f"no speed.png: {(drawn.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
 
@@ -91,6 +90,6 @@ def _in_all_precisions(given: str, say: Say) -> list[Model]:
 
 
 def _in_torch(model: Model, largest: int, threads: int) -> list[Entrant]:
-    command = [sys.executable, "-m", "train", "contestant", str(model.onnx_path.parent)]
-    command += ["--largest", str(largest), "--threads", str(threads)]
-    return [Entrant("torch eager", "fp32", command), Entrant("torch.compile", "fp32", [*command, "--compiled"])]
+    folder = str(model.onnx_path.parent.absolute())
+    eager = command("train", "contestant", folder, "--largest", str(largest), "--threads", str(threads))
+    return [Entrant("torch eager", "fp32", eager), Entrant("torch.compile", "fp32", [*eager, "--compiled"])]

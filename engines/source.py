@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from engines.child import PACKAGES, command
 from engines.errors import BackendMissing, EngineMissing, ModelInvalid, ModelMissing
 from engines.spec import SPEC_FILE, ModelSpec, sha256_of
 from engines.store import Model, find_model
@@ -63,8 +63,10 @@ def _exported(checkpoint: Path, say: Callable[[str], None]) -> Path:
     if (folder / SPEC_FILE).is_file() and ModelSpec.read(folder).source.checkpoint_sha256 == sha256_of(checkpoint):
         return folder
     say(f"exporting {checkpoint} to {folder}, in fp32, fp16 and int8")
-    command = [sys.executable, "-m", "train", "export", str(checkpoint), str(folder)]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    export = command("train", "export", str(checkpoint.absolute()), str(folder.absolute()))
+    done = subprocess.run(
+        export, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, cwd=PACKAGES
+    )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"it ended with exit code {done.returncode}"])[-1]
         if "pip install" in said:
