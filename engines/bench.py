@@ -28,12 +28,12 @@ def milliseconds_per_sample(
     side: tuple[int, int] | None = None,
     sizes: Sequence[int] = (1, 2, 4, 8, 16, 32),
     rounds: int = ROUNDS,
-    clock: Callable[[], float] = time.process_time,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, float]:
     """Batch size -> milliseconds for each of its samples, the best of `rounds`. `side` is (height, width), where free.
 
-    By default of CPU time, which on one thread is the time on an idle machine. The sizes take turns, so that another
-    load hits them alike, and the best round is the one it hit least.
+    By default of wall time: CPU time knows nothing of a GPU, and that of other threads, as OpenVINO has them, comes
+    late. The sizes take turns, so that another load hits them alike, and the best round is the one it hit least.
     """
     batch = example(engine.spec, max(sizes), side)
     best = dict.fromkeys(sizes, float("inf"))

@@ -102,10 +102,7 @@ def _tried(engine: Engine, parity: Arrays, options: Options, fingerprint: Finger
     with closing(engine):
         sizes = sizes_up_to(engine.max_batch)
         passed = compare(engine, parity, fingerprint.precision, sizes)
-        # CPU time is steadier on a busy machine, but knows nothing of a GPU, and sums up threads
-        alone = options.threads == 1 and not fingerprint.compute_capability
-        clock = time.process_time if alone else time.perf_counter
-        costs = milliseconds_per_sample(engine, options.sides(engine.spec), sizes, clock=clock)
+        costs = milliseconds_per_sample(engine, options.sides(engine.spec), sizes)
         return Trial(
             parity=passed,
             status=f"run on {fingerprint.device}",

@@ -1,7 +1,7 @@
 """`emostream engines bench`: every engine of a model against the others, each in a process of its own, by turns.
 
 Turns, because the speed of a machine drifts: each round asks everyone once for each batch size, and the best round
-counts. CPUs are timed by CPU time, which on one thread is the time on an idle machine; GPUs by wall time.
+counts.
 """
 
 from __future__ import annotations

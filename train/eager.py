@@ -5,7 +5,6 @@ Only its shape matters for its speed, so the weights are those of a new network:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,4 +53,4 @@ def take_part(name: str, recipes: Path, detector_recipes: Path, largest: int, th
 
         return infer
 
-    serve(open_, inputs(model, Options(threads=threads), largest), time.process_time)
+    serve(open_, inputs(model, Options(threads=threads), largest))

@@ -32,8 +32,8 @@ STATUS = "run on x86 with AVX2, OpenVINO 2026.4.1, 2026-11-22; not in bfloat16"
 DEVICE = "CPU"
 DYNAMIC = "dynamic.blob"
 
-# CPU milliseconds a sample, AVX2, one thread, the sizes taking turns (2026-11-22): the shipped detector at 640x384 9.1
-# alone, 10.9 in a batch of 2; the emotion network 2.55 alone, 0.91 among 8, 0.75 among 16.
+# Milliseconds a sample, AVX2, one thread, the sizes taking turns (2026-11-22): the shipped detector at 640x384 7.7
+# alone, 8.2 in a batch of 2; the emotion network 2.12 alone, 0.81 among 8, 0.71 among 16.
 BEST_BATCH = {"face": 1, "emotion": 16}
 
 
