@@ -169,11 +169,11 @@ def prune(
 ) -> None:
     """Remove stale engines, and what killed builds left."""
     from engines.cache import Cache
-    from engines.stale import why_stale
+    from engines.stale import why_prune
 
     cache, removed = Cache(), []
     for entry in cache.entries():
-        why = "asked for" if everything else why_stale(entry)
+        why = "asked for" if everything else why_prune(entry)
         if why and cache.remove(entry):
             removed.append({"engine": entry.folder.name, "why": why})
     if everything:

@@ -15,13 +15,28 @@ from engines.store import Model, find_model
 
 def why_stale(entry: Entry | Broken) -> str | None:
     """None for one that would be used as it is; else half a sentence, with the field that differs."""
+    try:
+        return _difference(entry)
+    except BackendMissing as error:
+        return str(error)
+
+
+def why_prune(entry: Entry | Broken) -> str | None:
+    """The same, but None where only its backend is not installed: another environment with this cache may have it."""
+    try:
+        return _difference(entry)
+    except BackendMissing:
+        return None
+
+
+def _difference(entry: Entry | Broken) -> str | None:
     if isinstance(entry, Broken):
         return entry.why
     fingerprint = entry.manifest.fingerprint
     try:
         now = fingerprint_of(model_now(entry.manifest), fingerprint.backend, options_of(fingerprint))
     except BackendMissing:
-        return f"{fingerprint.backend} is not installed any more"
+        raise BackendMissing(f"{fingerprint.backend} is not installed any more") from None
     except EngineError as error:
         return str(error)
     return fingerprint.difference(now)
