@@ -15,18 +15,16 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Generic, Literal, TypeVar
 
 from engines import errors
 from engines.backends.base import Progress
 from engines.cache import Cache, Entry
-from engines.child import PACKAGES, command
+from engines.child import PACKAGES, command, heard, told
 from engines.choice import Choice
 from engines.errors import EngineError
 from engines.options import Options
-from engines.spec import ModelSpec
 from engines.store import Model
 
 CUT = 300  # characters of what a crashed child said
@@ -116,10 +114,8 @@ def choose_apart(model: Model, options: Options, cache: Cache, nice: int = 0) ->
 
 def _request(kind: Literal["build", "choose"], model: Model, options: Options, cache: Cache) -> dict[str, Any]:
     return {
+        **told(model, options),
         "kind": kind,
-        "spec": model.spec.model_dump(mode="json", by_alias=True),
-        "onnx_path": str(model.onnx_path.absolute()),  # the child works in another folder
-        "options": asdict(options),
         "cache": str(cache.root),
     }
 
@@ -142,8 +138,7 @@ def main() -> None:
 
 
 def _done(request: dict[str, Any], progress: Progress) -> Any:
-    model = Model(ModelSpec.model_validate(request["spec"]), Path(request["onnx_path"]))
-    options = Options(**{**request["options"], "targets": tuple(request["options"]["targets"])})
+    model, options = heard(request)
     cache = Cache(Path(request["cache"]))
     if request["kind"] == "choose":
         from engines.choose import choose

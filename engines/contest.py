@@ -10,13 +10,13 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from engines.bench import sizes_up_to
 from engines.builder import build_apart
 from engines.cache import Cache, Entry
-from engines.child import PACKAGES, command
+from engines.child import PACKAGES, command, told
 from engines.choice import candidates
 from engines.errors import EngineError
 from engines.options import Options
@@ -60,9 +60,7 @@ def entrants(models: Sequence[Model], options: Options, cache: Cache, largest: i
 
 def _entrant(model: Model, options: Options, entry: Entry, largest: int) -> Entrant:
     request = {
-        "spec": model.spec.model_dump(mode="json", by_alias=True),
-        "onnx_path": str(model.onnx_path.absolute()),  # the child works in another folder
-        "options": asdict(options),
+        **told(model, options),
         "folder": str(entry.folder),
         "largest": largest,
     }

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from engines.base import Batch
+from engines.child import heard
 from engines.compare import read_parity
 from engines.options import Options
 from engines.portrait import portrait
@@ -70,8 +71,7 @@ def main() -> None:
     from engines.load import load_engine
 
     request: dict[str, Any] = json.loads(sys.stdin.readline())
-    model = Model(ModelSpec.model_validate(request["spec"]), Path(request["onnx_path"]))
-    options = Options(**{**request["options"], "targets": tuple(request["options"]["targets"])})
+    model, options = heard(request)
     entry = Cache(Path(request["folder"]).parent).at(Path(request["folder"]))
 
     def open_() -> Callable[[Batch], object]:
