@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,31 +22,66 @@ NEVER = {"fake"}
 
 
 class Choice(BaseModel):
-    """Which backend, and why."""
+    """Which backend, computing in what, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: str
+    bf16: bool = False
     reason: str
     ms_per_sample: dict[str, float]  # of each candidate, see engines.choose
-    left_out: dict[str, str]  # backend -> why
+    left_out: dict[str, str]  # backend, or candidate that was built -> why
+
+    def __str__(self) -> str:
+        return _name(self.backend, self.bf16)
+
+    def options(self, asked: Options) -> Options:
+        """How the chosen engine is made, where `asked` left that to be found out."""
+        return replace(asked, bf16=self.bf16)
 
 
-def candidates(model: Model, options: Options) -> tuple[dict[str, Fingerprint], dict[str, str]]:
-    """The backends that may be asked, with the engine that each would make; and why the others may not."""
-    asked: dict[str, Fingerprint] = {}
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A backend in one of the ways that it can compute, and the engine that would come of it."""
+
+    backend: str
+    options: Options
+    fingerprint: Fingerprint
+
+
+def candidates(model: Model, options: Options) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """Who may be asked, by names such as `openvino-bf16`; and why the backends that can do nothing of it may not."""
+    asked: dict[str, Candidate] = {}
     left_out: dict[str, str] = {}
-    for name in sorted(BACKENDS.keys() - NEVER):
-        try:
-            if why := backend(name).can_run(options):
-                left_out[name] = why
-            else:
-                asked[name] = fingerprint_of(model, name, options)
-        except BackendMissing:
-            left_out[name] = "not installed"
-        except EngineError as error:
-            left_out[name] = str(error)
+    for backend_name in sorted(BACKENDS.keys() - NEVER):
+        able, why = _ways(model, backend_name, options)
+        asked |= able
+        if not able:
+            left_out[backend_name] = why
     return asked, left_out
+
+
+def _ways(model: Model, backend_name: str, options: Options) -> tuple[dict[str, Candidate], str]:
+    """Those in which one backend can compute, and why not in the first that it cannot."""
+    able: dict[str, Candidate] = {}
+    reasons: list[str] = []
+    for way in options.ways():
+        try:
+            if why := backend(backend_name).can_run(way):
+                reasons.append(why)
+            else:
+                able[_name(backend_name, bool(way.bf16))] = Candidate(
+                    backend_name, way, fingerprint_of(model, backend_name, way)
+                )
+        except BackendMissing:
+            reasons.append("not installed")
+        except EngineError as error:
+            reasons.append(str(error))
+    return able, next(iter(reasons), "")
+
+
+def _name(backend_name: str, bf16: bool) -> str:
+    return f"{backend_name}-bf16" if bf16 else backend_name
 
 
 def remembered(model: Model, options: Options, cache: Cache) -> Choice | None:
@@ -59,8 +95,8 @@ def remembered(model: Model, options: Options, cache: Cache) -> Choice | None:
         return None
 
 
-def choice_path(model: Model, asked: Mapping[str, Fingerprint], cache: Cache) -> Path:
+def choice_path(model: Model, asked: Mapping[str, Candidate], cache: Cache) -> Path:
     """Another file for other candidates: another library, driver, device or model asks again."""
-    keys = ",".join(f"{name}={fingerprint.key()}" for name, fingerprint in sorted(asked.items()))
+    keys = ",".join(f"{name}={candidate.fingerprint.key()}" for name, candidate in sorted(asked.items()))
     digest = hashlib.sha256(keys.encode()).hexdigest()[:KEY_DIGITS]
     return cache.root / f"choice-{model.spec.name}-{digest}.json"

@@ -5,14 +5,14 @@ process, by turns, and the fastest is remembered (`engines.choice`), so that the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
 from engines.backends.base import Progress
 from engines.base import Batch, Engine, example
 from engines.builder import build_apart
 from engines.cache import Cache, Entry
-from engines.choice import Choice, candidates, choice_path, remembered
+from engines.choice import Candidate, Choice, candidates, choice_path, remembered
 from engines.errors import EngineError, EngineMissing
 from engines.load import load_engine
 from engines.options import Options
@@ -37,25 +37,24 @@ def choose(model: Model, options: Options, cache: Cache, progress: Progress = la
     path = choice_path(model, asked, cache)
     with cache.alone(path.stem):  # workers that start together measure once, undisturbed, and agree
         if (choice := remembered(model, options, cache)) is None:
-            entries = _built(model, options, cache, asked, left_out, progress)
+            entries = _built(model, cache, asked, left_out, progress)
             if not entries:
                 raise _none(model, left_out)
-            choice = _fastest(_timed(model, options, entries), left_out)
+            choice = _fastest(asked, _timed(model, asked, entries), left_out)
             cache.keep(path, choice.model_dump_json(indent=2) + "\n")
     progress(1.0)
     return choice
 
 
 def _built(
-    model: Model, options: Options, cache: Cache, asked: Iterable[str], left_out: dict[str, str], progress: Progress
+    model: Model, cache: Cache, asked: Mapping[str, Candidate], left_out: dict[str, str], progress: Progress
 ) -> dict[str, Entry]:
     """The engines of those that pass parity; why others do not goes into `left_out`."""
-    names = list(asked)
     entries: dict[str, Entry] = {}
-    for number, name in enumerate(names):
+    for number, (name, candidate) in enumerate(asked.items()):
         try:
-            job = build_apart(model, name, options, cache)
-            entries[name] = job.wait(lambda done, number=number: progress((number + done) / (len(names) + 1)))  # type: ignore[misc]
+            job = build_apart(model, candidate.backend, candidate.options, cache)
+            entries[name] = job.wait(lambda done, number=number: progress((number + done) / (len(asked) + 1)))  # type: ignore[misc]
         except EngineError as error:
             left_out[name] = str(error)
     return entries
@@ -66,28 +65,30 @@ def _none(model: Model, left_out: Mapping[str, str]) -> EngineMissing:
     return EngineMissing(f"no backend here computes {model.spec.name}: {told}")
 
 
-def _fastest(costs: Mapping[str, float], left_out: dict[str, str]) -> Choice:
+def _fastest(asked: Mapping[str, Candidate], costs: Mapping[str, float], left_out: dict[str, str]) -> Choice:
     order = sorted(costs, key=lambda name: costs[name])
     told = ", ".join(f"{name} {costs[name]:.3f}" for name in order)
     return Choice(
-        backend=order[0],
+        backend=asked[order[0]].backend,
+        bf16=bool(asked[order[0]].options.bf16),
         reason=f"ms a sample, the mean over {', '.join(map(str, WAITING))} that wait: {told}",
         ms_per_sample={name: round(costs[name], 4) for name in order},
         left_out=left_out,
     )
 
 
-def _timed(model: Model, options: Options, entries: Mapping[str, Entry]) -> dict[str, float]:
+def _timed(model: Model, asked: Mapping[str, Candidate], entries: Mapping[str, Entry]) -> dict[str, float]:
     """Milliseconds a sample of each engine: the mean over WAITING, each of them the best of rounds in turns.
 
     Of wall time, since a GPU's work is none of the CPU's.
     """
     with ExitStack() as stack:
         engines: dict[str, Engine] = {
-            name: stack.enter_context(closing(load_engine(model, name, options, entry)))
+            name: stack.enter_context(closing(load_engine(model, asked[name].backend, asked[name].options, entry)))
             for name, entry in entries.items()
         }
-        batch = example(model.spec, max(WAITING), options.sides(model.spec))
+        sides = next(iter(asked.values())).options.sides(model.spec)
+        batch = example(model.spec, max(WAITING), sides)
         best = {(name, count): float("inf") for name in engines for count in WAITING}
         end_s = time.monotonic() + PATIENCE_S * len(engines)
         for number in range(ROUNDS):

@@ -26,9 +26,9 @@ Given = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or f
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there")]
 Precision = Annotated[Literal["fp32", "fp16", "bf16", "int8"] | None, typer.Option(help="Default: that of the model")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads inside one call")]
-MaxBatch = Annotated[int, typer.Option(min=1, max=1024, help="The largest batch that it will take")]
+MaxBatch = Annotated[int, typer.Option(min=1, max=1024, help="The largest batch that it will take: engine.max_batch")]
 BackendName = Annotated[
-    Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"],
+    Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"],
     typer.Option("--backend", help="auto: the fastest of those that are installed, found by measuring"),
 ]
 
@@ -40,6 +40,9 @@ def build(
     precision: Precision = None,
     max_batch: MaxBatch = 64,
     threads: Threads = 1,
+    input_px: Annotated[
+        int, typer.Option(min=64, max=4096, help="Of a detector, the longest side of its pictures: detector.input_px")
+    ] = 640,
     target: Annotated[
         str, typer.Option(metavar="sm89,...", help="TensorRT-RTX: build for these GPUs, without one here")
     ] = "",
@@ -52,15 +55,16 @@ def build(
 
     found, bf16 = _model(model, precision)
     targets = tuple(sorted({part.strip().lower() for part in target.split(",") if part.strip()}))
-    options = Options(threads=threads, max_batch=max_batch, bf16=bf16, targets=targets)
+    either = precision is None and backend == "auto"
+    options = Options(threads, max_batch, side_px=input_px, bf16=None if either else bf16, targets=targets)
     cache = Cache()
     told: dict[str, Any] = {}
     name: str = backend
     if backend == "auto":
         choice = _awaited(f"choosing for {found.spec.name}", choose_apart(found, options, cache))
-        name = choice.backend
+        name, options = choice.backend, choice.options(options)
         told = {"choice": choice.model_dump(mode="json")}
-        _say(f"chosen: {choice.backend} ({choice.reason})")
+        _say(f"chosen: {choice} ({choice.reason})")
     entry = _awaited(f"{found.spec.name} with {name}", build_apart(found, name, options, cache))
     if as_json:
         print(json.dumps({**told, **_facts(entry)}))

@@ -45,16 +45,16 @@ def entrants(models: Sequence[Model], options: Options, cache: Cache, largest: i
     found = []
     for model in models:
         asked, left_out = candidates(model, options)
-        for backend in asked:
+        for name, candidate in asked.items():
             try:
-                say(f"{model.spec.name} with {backend}")
-                entry = build_apart(model, backend, options, cache).wait()
+                say(f"{model.spec.name} with {name}")
+                entry = build_apart(model, candidate.backend, candidate.options, cache).wait()
             except EngineError as error:
-                left_out[backend] = str(error)
+                left_out[name] = str(error)
                 continue
-            found.append(_entrant(model, options, entry, largest))
-        for backend, why in left_out.items():
-            say(f"{model.spec.name} without {backend}: {why}")
+            found.append(_entrant(model, candidate.options, entry, largest))
+        for name, why in left_out.items():
+            say(f"{model.spec.name} without {name}: {why}")
     return found
 
 

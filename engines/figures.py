@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 def measured(given: str, max_batch: int, threads: int, torch: bool, say: Say) -> dict[str, Any]:
     """Everyone who can compute this model here, timed by turns. Raises EngineError when nobody can."""
-    options = Options(threads=threads, max_batch=max_batch)
+    options = Options(threads=threads, max_batch=max_batch, bf16=None)
     models = _in_all_precisions(given, say)
     taking_part = entrants(models, options, Cache(), max_batch, say)
     if torch:

@@ -18,6 +18,10 @@ from engines.store import Model
 # name -> (module that is a `backends.base.Backend`, what installs its package)
 BACKENDS: dict[str, tuple[str, str]] = {
     "onnxruntime": ("engines.backends.onnxruntime", "pip install emostream"),
+    "onnxruntime-cuda": (
+        "engines.backends.onnxruntime_cuda",
+        "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]' cuda-bindings",
+    ),
     "openvino": ("engines.backends.openvino", "pip install 'emostream[openvino]'"),
     # PyPI lacks the libraries of tensorrt
     "tensorrt": (

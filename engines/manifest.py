@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engines.backends.base import Identity, Layer
+from engines.errors import EngineMismatch
 from engines.options import Options
 from engines.spec import ModelSpec
 
@@ -49,6 +50,9 @@ class Fingerprint(_Record):
 
     @classmethod
     def of(cls, spec: ModelSpec, backend: str, identity: Identity, options: Options) -> Fingerprint:
+        """Raises EngineMismatch where bfloat16 is asked of a graph that has another precision than fp32."""
+        if options.bf16 and spec.precision != "fp32":
+            raise EngineMismatch(f"{spec.name} is in {spec.precision}; bfloat16 is a way to compute fp32 models only")
         return cls(
             model_sha256=spec.sha256,
             spec=spec.digest(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engines.spec import ModelSpec
 
@@ -14,8 +14,14 @@ class Options:
     threads: int = 1  # inside one call; a backend for GPUs looks at none
     max_batch: int = 64
     side_px: int = 640  # the longest side of a picture, where the model leaves its sides free
-    bf16: bool = False  # compute an fp32 graph in bfloat16, where the backend can; its files hold no such precision
+    # Compute an fp32 graph in bfloat16, where the backend can; its files hold no such precision. None: either, which is
+    # for `engines.choose` to find out.
+    bf16: bool | None = False
     targets: tuple[str, ...] = ()  # compute capabilities to build for, such as sm89; none: the device that is here
+
+    def ways(self) -> tuple[Options, ...]:
+        """All that leave nothing to be found out, the one that changes no precision first."""
+        return (replace(self, bf16=False), replace(self, bf16=True)) if self.bf16 is None else (self,)
 
     def sides(self, spec: ModelSpec) -> tuple[int, int]:
         """(height, width) that the network sees most: its own, or a picture of 16:9 where it leaves them free."""

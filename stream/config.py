@@ -73,8 +73,11 @@ class EngineConfig(Section):
     """What computes the networks."""
 
     # auto: the fastest that passes parity, measured once; the others: that one
-    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "fake"] = "auto"
+    backend: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx", "fake"] = "auto"
+    # auto: as the model is, or what `auto` measured: fp32 models in bfloat16 too; model: as it is; bf16: in bfloat16
+    precision: Literal["auto", "model", "bf16"] = "auto"
     threads: int = Field(default=1, ge=1, le=64)  # inside one call; decoding needs the other cores
+    max_batch: int = Field(default=64, ge=1, le=1024)  # faces or pictures in one call; more are split
     wait: bool = False  # build what is missing before the first frame, not while a run on ONNX Runtime goes on
 
 

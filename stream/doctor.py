@@ -182,7 +182,7 @@ def _choice(name: str, config: Config) -> Finding:
     if choice is None:
         detail = f"{DEFAULT} until the fastest is chosen (left out: {left_out})"
         return Finding(what, "optional", detail, f"emostream engines build {name}")
-    return Finding(what, "ok", f"{choice.backend}: {choice.reason} (left out: {left_out})")
+    return Finding(what, "ok", f"{choice}: {choice.reason} (left out: {left_out})")
 
 
 def _redis(config: Config) -> Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from engines.base import Engine
@@ -36,12 +36,15 @@ class Better:
 
     task: str
     backend: str
+    options: Options
     entry: Entry
 
 
 def options_of(config: Config) -> Options:
     """How the engines of a run are made."""
-    return Options(threads=config.engine.threads, side_px=config.detector.input_px)
+    engine = config.engine
+    bf16 = {"auto": None if engine.backend == "auto" else False, "model": False, "bf16": True}[engine.precision]
+    return Options(engine.threads, engine.max_batch, config.detector.input_px, bf16)
 
 
 class Supply:
@@ -51,7 +54,8 @@ class Supply:
         """`live`: no camera is a file."""
         self._config, self._models, self._cache = config.engine, models, cache
         self._options = options_of(config)
-        self._waits = config.engine.wait or (not live and config.engine.backend != "auto")
+        named = config.engine.backend != "auto" or config.engine.precision == "bf16"
+        self._waits = config.engine.wait or (not live and named)
         self._improves = live and not self._waits
         self._say = say
         self._wanted: list[str] = []  # tasks whose engine is not the one that was asked for yet
@@ -68,8 +72,8 @@ class Supply:
         engines: dict[str, Engine] = {}
         try:
             for task, model in self._models.items():
-                backend, entry = self._first(task, model)
-                engines[task] = load_engine(model, backend, self._options, entry)
+                backend, options, entry = self._first(task, model)
+                engines[task] = load_engine(model, backend, options, entry)
         except BaseException as error:
             for engine in engines.values():
                 engine.close()
@@ -91,7 +95,7 @@ class Supply:
 
     def load(self, better: Better) -> Engine:
         """The engine that takes over. Raises EngineError; the one in use is then as good as before."""
-        return load_engine(self._models[better.task], better.backend, self._options, better.entry)
+        return load_engine(self._models[better.task], better.backend, better.options, better.entry)
 
     def close(self) -> None:
         """Stop what is being built."""
@@ -101,8 +105,9 @@ class Supply:
         if job is not None:
             job.stop()
 
-    def _first(self, task: str, model: Model) -> tuple[str, Entry | None]:
-        backend: str = self._config.backend
+    def _first(self, task: str, model: Model) -> tuple[str, Options, Entry | None]:
+        backend, options = str(self._config.backend), self._options
+        plain = replace(options, bf16=False)  # what DEFAULT computes in, while another is not there yet
         if backend == "auto":
             choice = remembered(model, self._options, self._cache)
             if choice is None and self._waits:
@@ -110,23 +115,23 @@ class Supply:
                 choice = self._wait_for(choose_apart(model, self._options, self._cache))
             if choice is None:
                 self._wanted.append(task)
-                return DEFAULT, None
-            backend = choice.backend
+                return DEFAULT, plain, None
+            backend, options = choice.backend, choice.options(options)
         if backend in DIRECT:
-            return backend, None
+            return backend, options, None
         try:
-            entry = self._cache.find(model.spec.name, fingerprint_of(model, backend, self._options))
+            entry = self._cache.find(model.spec.name, fingerprint_of(model, backend, options))
             entry.read()  # whole, and what the manifest says
         except EngineError as error:
             why = error
         else:
-            return backend, entry
+            return backend, options, entry
         if self._waits:
             self._say(f"{why}; it is built now")
-            return backend, self._wait_for(build_apart(model, backend, self._options, self._cache))
+            return backend, options, self._wait_for(build_apart(model, backend, options, self._cache))
         self._say(f"{why}; {DEFAULT} runs{' until it is built' if self._improves else ''}")
         self._wanted.append(task)
-        return DEFAULT, None
+        return DEFAULT, plain, None
 
     def _build_all(self) -> None:
         """The thread of `improve`."""
@@ -144,15 +149,15 @@ class Supply:
                     self._ready.append(better)
 
     def _built(self, task: str) -> Better | None:
-        model, backend = self._models[task], str(self._config.backend)
+        model, backend, options = self._models[task], str(self._config.backend), self._options
         if backend == "auto":
             choice = self._wait_for(choose_apart(model, self._options, self._cache, BACKGROUND))
-            self._say(f"{model.spec.name}: {choice.backend} is the fastest here ({choice.reason})")
+            self._say(f"{model.spec.name}: {choice} is the fastest here ({choice.reason})")
             if choice.backend in DIRECT:
                 return None
-            backend = choice.backend
-        job = build_apart(model, backend, self._options, self._cache, BACKGROUND)
-        return Better(task, backend, self._wait_for(job))
+            backend, options = choice.backend, choice.options(options)
+        job = build_apart(model, backend, options, self._cache, BACKGROUND)
+        return Better(task, backend, options, self._wait_for(job))
 
     def _wait_for(self, job: Job[Answer]) -> Answer:
         with self._lock:

@@ -17,8 +17,9 @@ import pytest
 
 from engines import choice as choices
 from engines import load as loading
+from engines.backends import fake
 from engines.build import build, fingerprint_of
-from engines.cache import LOCK, Cache
+from engines.cache import LOCK, Cache, Entry
 from engines.choice import Choice, candidates, choice_path
 from engines.errors import EngineError, EngineMismatch
 from engines.manifest import KEY_DIGITS
@@ -169,7 +170,7 @@ def test_a_better_engine_that_was_damaged_meanwhile_is_refused(cache: Cache, mod
     entry = build(model, "fake", PLAIN, cache)
     (entry.folder / "engine.fake").write_bytes(b"")
     with pytest.raises(EngineMismatch, match=r"engine\.fake"):
-        Stand(model, cache, live=True).supply.load(Better("emotion", "fake", entry))
+        Stand(model, cache, live=True).supply.load(Better("emotion", "fake", PLAIN, entry))
 
 
 def test_the_end_of_a_run_ends_the_build_in_silence(cache: Cache, model: Model) -> None:
@@ -202,6 +203,26 @@ def test_auto_takes_what_was_chosen(cache: Cache, model: Model, live: bool, two:
     cache.keep(choice_path(model, asked, cache), choice.model_dump_json())
     build(model, "fake", PLAIN, cache)
     assert Stand(model, cache, live=live, backend="auto").first().startswith("fake/")
+
+
+def test_auto_begins_with_bfloat16_where_that_was_chosen_and_never_where_it_is_not_wanted(
+    cache: Cache, model: Model, two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "can_run", lambda options: None)
+    asked, _ = candidates(model, Options(bf16=None))
+    choice = Choice(backend="fake", bf16=True, reason="it was faster", ms_per_sample={}, left_out={})
+    cache.keep(choice_path(model, asked, cache), choice.model_dump_json())
+    build(model, "fake", Options(bf16=True), cache)
+    in_bf16 = fingerprint_of(model, "fake", Options(bf16=True))
+    stand = Stand(model, cache, live=False, backend="auto")
+    assert stand.first().startswith("fake/")
+    assert [entry.manifest.fingerprint for entry in cache.entries() if isinstance(entry, Entry)] == [in_bf16]
+    assert Stand(model, cache, live=False, backend="auto", precision="model").first().startswith(ORT)
+    assert (
+        Stand(model, cache, live=False, precision="bf16").first().startswith("fake/")
+    )  # it is there: nothing is built
+    with pytest.raises(EngineMismatch, match="no bfloat16"):
+        Stand(model, cache, live=False, backend="onnxruntime", precision="bf16").first()
 
 
 def test_auto_in_a_run_over_files_builds_and_measures_nothing(cache: Cache, model: Model, two: None) -> None:

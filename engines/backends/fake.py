@@ -31,8 +31,8 @@ def identity(options: Options) -> Identity:
 
 
 def can_run(options: Options) -> str | None:
-    """Everywhere."""
-    return None
+    """Everywhere, in float32."""
+    return "the fake computes no bfloat16" if options.bf16 else None
 
 
 def build(spec: ModelSpec, weights: bytes, options: Options, progress: Progress) -> Built:

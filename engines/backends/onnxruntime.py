@@ -1,9 +1,13 @@
-"""Networks on ONNX Runtime's CPU provider. It compiles while it loads: there is nothing to keep."""
+"""Networks on ONNX Runtime's CPU provider. It compiles while it loads: there is nothing to keep.
+
+`onnxruntime_cuda` is the same on its CUDA provider.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,9 @@ from engines.spec import ModelSpec
 # Milliseconds a sample, AVX2: YuNet at 640x384 10.4 alone, 10.9 in a batch of 16, so nobody has to wait for others'
 # frames (its activations then stay in the cache); the emotion network 1.41 alone, 0.83 among 8, 0.81 among 16.
 BEST_BATCH = {"face": 1, "emotion": 16}
-STATUS = "run on x86 with AVX2, ONNX Runtime 1.31.1, 2026-11-22"
+STATUS = "run on x86 with AVX2 and AVX-512, ONNX Runtime 1.32.0, 2026-11-27"
 FLOAT32 = "tensor(float)"
+PROVIDERS = ("CPUExecutionProvider",)
 ERRORS_ONLY = 3  # log severity
 
 # ONNX Runtime's exceptions have no base of their own.
@@ -62,10 +67,10 @@ def build(spec: ModelSpec, weights: bytes, options: Options, progress: Progress)
 
 def _layers(spec: ModelSpec, weights: bytes, options: Options, progress: Progress) -> tuple[Layer, ...]:
     with tempfile.TemporaryDirectory(prefix="emostream-layers-") as folder:
-        settings = _settings(options.threads)
+        settings = session_settings(options.threads)
         settings.enable_profiling = True
         settings.profile_file_prefix = str(Path(folder) / "profile")
-        engine = OnnxRuntimeEngine(spec, _session(spec, weights, settings), options)
+        engine = OnnxRuntimeEngine(spec, session_of(spec, weights, settings), options)
         progress(0.5)
         engine.infer(example(spec, 1))
         return engine.layers()
@@ -75,18 +80,20 @@ def load(spec: ModelSpec, weights: bytes, options: Options, files: Files | None 
     """An engine of these weights. Raises ModelInvalid when they are no network, or not the one of the spec."""
     if why := can_run(options):
         raise EngineMismatch(f"{spec.name}: {why}")
-    return OnnxRuntimeEngine(spec, _session(spec, weights, _settings(options.threads)), options)
+    return OnnxRuntimeEngine(spec, session_of(spec, weights, session_settings(options.threads)), options)
 
 
 class OnnxRuntimeEngine:
     """See engines.base.Engine. The arrays that it returns are new ones at every call."""
+
+    label = "onnxruntime"
 
     def __init__(self, spec: ModelSpec, session: onnxruntime.InferenceSession, options: Options) -> None:
         inputs = [_port(value) for value in session.get_inputs()]
         check_ports(spec, inputs, [_port(value) for value in session.get_outputs()])
         self.spec = spec
         model = f"{spec.name}-{spec.sha256[:16]}-{spec.digest()}"
-        self.fingerprint = f"onnxruntime-{onnxruntime.__version__}/{model}/threads-{options.threads}"
+        self.fingerprint = f"{self.label}-{onnxruntime.__version__}/{model}/threads-{options.threads}"
         fixed_batch = inputs[0].shape[0]
         if fixed_batch not in (None, 1):
             raise ModelInvalid(
@@ -126,9 +133,15 @@ class OnnxRuntimeEngine:
         )
 
 
-def _session(spec: ModelSpec, weights: bytes, settings: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def session_of(
+    spec: ModelSpec,
+    weights: bytes,
+    settings: onnxruntime.SessionOptions,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] = PROVIDERS,
+) -> onnxruntime.InferenceSession:
+    """Raises ModelInvalid when the weights are no network that ONNX Runtime can load."""
     try:
-        return onnxruntime.InferenceSession(weights, settings, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(weights, settings, providers=list(providers))
     except FOREIGN as error:
         raise ModelInvalid(
             f"{spec.name}: ONNX Runtime {onnxruntime.__version__} cannot load the network ({_brief(error)}); "
@@ -142,7 +155,8 @@ def _precision(arguments: dict[str, Any]) -> str:
     return next(iter(inputs[0]), "")
 
 
-def _settings(threads: int) -> onnxruntime.SessionOptions:
+def session_settings(threads: int) -> onnxruntime.SessionOptions:
+    """Of every session of ours."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

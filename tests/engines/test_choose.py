@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 
 from engines import choice as choices
 from engines import load as loading
+from engines.backends import fake
 from engines.build import fingerprint_of
 from engines.builder import choose_apart
 from engines.cache import LOCK, Cache
@@ -109,7 +111,9 @@ def test_where_none_is_right_none_is_chosen_and_each_reason_is_told(two: None, c
 def test_where_there_is_one_only_nothing_is_measured_or_written(alone: None, cache: Cache, model: Model) -> None:
     choice = choose(model, SMALL, cache)
     assert (choice.backend, choice.reason) == ("onnxruntime", "the only one here")
-    assert choice.left_out == dict.fromkeys(("openvino", "tensorrt", "tensorrt-rtx"), "not installed")
+    assert choice.left_out == dict.fromkeys(
+        ("onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"), "not installed"
+    )
     assert not cache.root.exists()
 
 
@@ -125,14 +129,15 @@ def test_who_cannot_do_what_is_asked_is_no_candidate(alone: None, cache: Cache, 
 def test_the_candidates_are_told_with_the_engines_that_they_would_make(two: None, model: Model) -> None:
     asked, left_out = candidates(model, SMALL)
     assert (list(asked), left_out) == (["fake", "onnxruntime"], {})
-    assert {fingerprint.device for fingerprint in asked.values()} == {cpu()}
+    assert {candidate.fingerprint.device for candidate in asked.values()} == {cpu()}
 
 
 def test_a_choice_is_kept_for_each_model_and_each_set_of_candidates(
     two: None, tmp_path: Path, cache: Cache, model: Model
 ) -> None:
     asked, _ = candidates(model, SMALL)
-    newer = {**asked, "fake": asked["fake"].model_copy(update={"library": "fake 2"})}
+    other_version = asked["fake"].fingerprint.model_copy(update={"library": "fake 2"})
+    newer = {**asked, "fake": replace(asked["fake"], fingerprint=other_version)}
     fewer = {"fake": asked["fake"]}
     other = emotion_model(tmp_path / "other")
     paths = {
@@ -168,3 +173,34 @@ def test_those_that_choose_together_measure_once_and_agree(two: None, cache: Cac
     thread.join(60)
     assert heard == [made]
     assert cache.entries() == []
+
+
+@pytest.fixture
+def bfloat16(two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake is one that computes in bfloat16, too; any number of bits would do."""
+    monkeypatch.setattr(fake, "can_run", lambda options: None)
+
+
+def test_bfloat16_is_a_candidate_of_its_own_where_it_may_be(bfloat16: None, tmp_path: Path, model: Model) -> None:
+    either = Options(max_batch=2, bf16=None)
+    asked, left_out = candidates(model, either)
+    assert (list(asked), left_out) == (["fake", "fake-bf16", "onnxruntime"], {})  # not left out: it computes otherwise
+    assert asked["fake-bf16"].options == Options(max_batch=2, bf16=True)
+    assert asked["fake-bf16"].fingerprint.precision == "bf16"
+    assert list(candidates(model, SMALL)[0]) == ["fake", "onnxruntime"]
+    only, left_out = candidates(model, Options(max_batch=2, bf16=True))
+    assert (list(only), list(left_out)) == (["fake-bf16"], ["onnxruntime"])
+    eight = Model(model.spec.model_copy(update={"precision": "int8"}), model.onnx_path)
+    assert list(candidates(eight, either)[0]) == ["fake", "onnxruntime"]
+    assert "is in int8" in candidates(eight, Options(bf16=True))[1]["fake"]
+
+
+def test_what_was_chosen_says_in_what_it_computes(bfloat16: None, cache: Cache, model: Model) -> None:
+    either = Options(max_batch=2, bf16=None)
+    asked, _ = candidates(model, either)
+    choice = Choice(backend="fake", bf16=True, reason="it was faster", ms_per_sample={}, left_out={})
+    cache.keep(choice_path(model, asked, cache), choice.model_dump_json())
+    found = remembered(model, either, cache)
+    assert found == choice
+    assert (str(found), found.options(either)) == ("fake-bf16", Options(max_batch=2, bf16=True))
+    assert remembered(model, SMALL, cache) is None  # who wants no bfloat16 asks another question

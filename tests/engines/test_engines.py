@@ -12,7 +12,7 @@ from engines.base import Engine
 from engines.load import backend, load_engine
 from engines.options import Options
 from engines.spec import MODEL_FILE, ModelSpec
-from engines.store import Model, find_model
+from engines.store import SHIPPED, Model, find_model
 from tests.contracts.engine import EngineContract, Load
 from tests.engines.networks import emotion_spec, face_spec, write_emotion, write_face
 
@@ -28,10 +28,12 @@ def loader(folder: Path, threads: int = 1) -> Load:
     return load
 
 
-def openvino_loader(folder: Path, threads: int = 1, built: bool = False) -> Load:
+def openvino_loader(folder: Path, threads: int = 1, built: bool = False, bf16: bool = False) -> Load:
     """The same on OpenVINO, of blobs where it is `built`."""
     pytest.importorskip("engines.backends.openvino", reason="openvino is not installed")
-    module, options = backend("openvino"), Options(threads)
+    module, options = backend("openvino"), Options(threads, bf16=bf16)
+    if bf16 and (why := module.can_run(options)):
+        pytest.skip(why)
     spec, weights = ModelSpec.read(folder), (folder / MODEL_FILE).read_bytes()
     files = module.build(spec, weights, options, lambda done: None).files if built else None
 
@@ -130,3 +132,11 @@ class TestOpenVinoWithABatchOfOne(EngineContract):
     def load(self, tmp_path: Path) -> Load:
         write_emotion(tmp_path, batch=1)
         return openvino_loader(tmp_path, built=True)
+
+
+class TestOpenVinoInBfloat16(EngineContract):
+    """As `auto` takes it: the network that ships."""
+
+    @pytest.fixture
+    def load(self) -> Load:
+        return openvino_loader(SHIPPED / "emotion", built=True, bf16=True)

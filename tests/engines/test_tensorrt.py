@@ -16,14 +16,14 @@ trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed"
 from engines.backends import cuda, tensorrt_build, tensorrt_rtx  # noqa: E402  imports what may be absent
 from engines.backends.base import Backend, Built  # noqa: E402
 from engines.backends.tensorrt import TensorRt  # noqa: E402
-from engines.base import example  # noqa: E402
 from engines.build import build  # noqa: E402
 from engines.cache import Cache  # noqa: E402
 from engines.errors import EngineMismatch, ModelInvalid  # noqa: E402
-from engines.load import backend, load_engine, verified  # noqa: E402
+from engines.load import backend, verified  # noqa: E402
 from engines.options import Options  # noqa: E402
 from engines.spec import MODEL_FILE, ModelSpec  # noqa: E402
 from engines.store import Model, find_model  # noqa: E402
+from tests.engines.gpu_engine import answers_as_the_checkpoint_and_twice_the_same
 from tests.engines.networks import emotion_spec, write_emotion, write_face, write_model  # noqa: E402
 from tests.engines.operators import NETWORKS, Write  # noqa: E402
 
@@ -273,26 +273,7 @@ class TestMachine:
 @on_a_gpu
 @pytest.mark.parametrize("name", ["emotion", "face"])
 def test_on_a_gpu_it_answers_as_the_checkpoint_and_twice_the_same(tmp_path: Path, name: str) -> None:
-    model, options = find_model(name, environment={}, download=False), Options(max_batch=8, side_px=320)
-    entry = build(model, NAME, options, Cache(tmp_path))
-    assert entry.manifest.trial.parity.state == "passed"
-    assert entry.manifest.trial.status.startswith("run on ")
-    engine = load_engine(model, NAME, options, entry)
-    batch = example(model.spec, 5)  # one that has to be filled up
-    first = engine.infer(batch)
-    kept = {output: values.tobytes() for output, values in first.items()}
-    alone = engine.infer(batch[:1])
-    again = engine.infer(batch)
-    assert tuple(first) == model.spec.outputs
-    assert {output: values.tobytes() for output, values in again.items()} == kept
-    assert {output: values.tobytes() for output, values in first.items()} == kept  # nobody wrote into it
-    for output, values in alone.items():
-        assert values.shape == (1, *first[output].shape[1:])
-        np.testing.assert_allclose(values, first[output][:1], rtol=1e-3, atol=1e-3)
-    engine.close()
-    engine.close()
-    with pytest.raises(EngineMismatch, match="closed"):
-        engine.infer(batch)
+    answers_as_the_checkpoint_and_twice_the_same(NAME, name, Cache(tmp_path))
 
 
 def model_in(folder: Path, write: Write) -> Model:
