@@ -129,18 +129,13 @@ def check(
 
     from engines.bench import sizes_up_to
     from engines.compare import compare, read_parity
-    from engines.errors import EngineMismatch
-    from engines.load import load_engine
-    from engines.stale import model_now, options_of, why_stale
+    from engines.stale import opened
 
     entry = _entry(engine)
-    if why := why_stale(entry):
-        raise EngineMismatch(f"{entry.folder.name} is stale: {why}; build it again")
-    fingerprint = entry.manifest.fingerprint
-    model = model_now(entry.manifest)
-    with closing(load_engine(model, fingerprint.backend, options_of(fingerprint), entry)) as loaded:
+    loaded, model = opened(entry)
+    with closing(loaded):
         parity = read_parity(model.parity_path, model.spec)
-        found = compare(loaded, parity, fingerprint.precision, sizes_up_to(loaded.max_batch))
+        found = compare(loaded, parity, entry.manifest.fingerprint.precision, sizes_up_to(loaded.max_batch))
     if as_json:
         print(json.dumps({"engine": entry.folder.name, "parity": found.model_dump(mode="json")}))
     else:

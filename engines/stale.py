@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engines.base import Engine
 from engines.build import fingerprint_of
 from engines.cache import Broken, Entry
-from engines.errors import BackendMissing, EngineError, ModelMissing
+from engines.errors import BackendMissing, EngineError, EngineMismatch, ModelMissing
+from engines.load import load_engine
 from engines.manifest import Fingerprint, Manifest
 from engines.options import Options
 from engines.spec import SPEC_FILE
@@ -54,6 +56,14 @@ def model_now(manifest: Manifest) -> Model:
         return find_model(manifest.name, download=False)
     except ModelMissing:
         raise ModelMissing(f"its model has gone from {folder}") from None
+
+
+def opened(entry: Entry) -> tuple[Engine, Model]:
+    """The engine, as a run would use it, and its model. Raises EngineMismatch when it is stale, naming the field."""
+    if why := why_stale(entry):
+        raise EngineMismatch(f"{entry.folder.name} is stale: {why}; build it again")
+    fingerprint, model = entry.manifest.fingerprint, model_now(entry.manifest)
+    return load_engine(model, fingerprint.backend, options_of(fingerprint), entry), model
 
 
 def options_of(fingerprint: Fingerprint) -> Options:

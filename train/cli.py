@@ -99,7 +99,10 @@ def cross_validate(
 @app.command()
 def evaluate(
     targets: Annotated[
-        list[Path], typer.Argument(help="A checkpoint (file) or an exported model (folder); several are an ensemble.")
+        list[Path],
+        typer.Argument(
+            help="A checkpoint (file), an exported model or a built engine (folders); several: an ensemble."
+        ),
     ],
     split: Annotated[Literal["public", "private"], typer.Option(help="Choose on public, report private.")] = "public",
     data: Annotated[

@@ -1,6 +1,6 @@
-"""Images -> logits, through a torch network or an exported model folder. Both take the batch that `to_batch` makes.
+"""Images -> logits, through a torch network, an exported model or a built engine. All take what `to_batch` makes.
 
-`open_network` opens either, so that what measures need not know which it was given.
+`open_network` opens any, so that what measures need not know which it was given.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engines.base import Batch
+from engines.cache import Cache
 from engines.errors import ModelInvalid
+from engines.manifest import MANIFEST_FILE
 from engines.preprocess import to_batch
 from engines.spec import MODEL_FILE, ModelSpec, sha256_of
+from engines.stale import opened
 from train.checkpoint import build_model, read_checkpoint
 from train.spec import draft_spec
 
@@ -39,15 +42,15 @@ class Network:
 
 
 def open_network(target: Path) -> Network:
-    """The network in a checkpoint (a file) or an exported model (a folder).
+    """The network in a checkpoint (a file), an exported model or a built engine (folders).
 
-    Raises CheckpointInvalid or ModelInvalid when it is no emotion network of ours.
+    Raises CheckpointInvalid or ModelInvalid when it is no emotion network of ours, EngineMismatch for a stale engine.
     """
     if not target.is_dir():
         checkpoint = read_checkpoint(target)
         model, draft = build_model(checkpoint), draft_spec(checkpoint.recipe)
         return Network(draft, lambda images: predict_torch(model, images, draft), None)
-    spec, infer = open_model(target)
+    spec, infer = open_engine(target) if (target / MANIFEST_FILE).is_file() else open_model(target)
     if spec.task != "emotion" or spec.color != "luma":
         raise ModelInvalid(f"{target} is a {spec.task} model on {spec.color}; name an emotion network on luma")
     return Network(spec, lambda images: predict_onnx(infer, images, spec), spec.temperature)
@@ -87,6 +90,18 @@ def open_model(folder: Path) -> tuple[ModelSpec, Callable[[Batch], Logits]]:
     if not path.is_file() or sha256_of(path) != spec.sha256:
         raise ModelInvalid(f"{path} is not the file that spec.json was written for; export the model again")
     return spec, onnx_infer(path)
+
+
+def open_engine(folder: Path) -> tuple[ModelSpec, Callable[[Batch], Logits]]:
+    """The spec of a built engine's model, and batch -> logits by the engine. Raises EngineMismatch."""
+    engine, model = opened(Cache(folder.parent).at(folder))
+    size, name = min(ONNX_BATCH, engine.max_batch), model.spec.outputs[0]
+
+    def infer(batch: Batch) -> Logits:
+        parts = [engine.infer(batch[start : start + size])[name] for start in range(0, len(batch), size)]
+        return np.concatenate(parts)
+
+    return model.spec, infer
 
 
 def open_session(network: Path | bytes) -> onnxruntime.InferenceSession:

@@ -28,7 +28,7 @@ sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 import openvino  # noqa: E402 - not before its telemetry is out of reach
 
 VERSION = "-".join(openvino.__version__.split("-")[:2])  # release and build, without the commit and the branch
-STATUS = "run on x86 with AVX2, OpenVINO 2026.4.1, 2026-11-22; not in bfloat16"
+STATUS = "run on x86 with AVX2 (2026-11-22) and AVX-512, there in bfloat16 too (2026-11-27), OpenVINO 2026.4.1"
 DEVICE = "CPU"
 DYNAMIC = "dynamic.blob"
 

@@ -23,7 +23,7 @@ from engines.load import backend, verified  # noqa: E402
 from engines.options import Options  # noqa: E402
 from engines.spec import MODEL_FILE, ModelSpec  # noqa: E402
 from engines.store import Model, find_model  # noqa: E402
-from tests.engines.gpu_engine import answers_as_the_checkpoint_and_twice_the_same
+from tests.engines.gpu_engine import answers_as_the_checkpoint_and_twice_the_same  # noqa: E402
 from tests.engines.networks import emotion_spec, write_emotion, write_face, write_model  # noqa: E402
 from tests.engines.operators import NETWORKS, Write  # noqa: E402
 

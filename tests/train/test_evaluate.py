@@ -16,8 +16,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install '.[train]'")
 
 from engines.base import Engine  # noqa: E402 - after the skip
-from engines.errors import ModelInvalid  # noqa: E402
-from engines.load import load_engine  # noqa: E402
+from engines.build import build  # noqa: E402
+from engines.cache import Cache  # noqa: E402
+from engines.errors import EngineMismatch, ModelInvalid  # noqa: E402
+from engines.load import load_engine, model_in  # noqa: E402
+from engines.options import Options  # noqa: E402
 from engines.portrait import portrait  # noqa: E402
 from engines.preprocess import align  # noqa: E402
 from engines.spec import EMOTIONS, MODEL_FILE, ModelSpec, sha256_of  # noqa: E402
@@ -106,6 +109,18 @@ def test_a_model_that_sees_the_bar_is_always_right_at_its_own_temperature(room: 
     assert found.report.temperature == 0.5
     assert not found.fitted
     assert evaluate(room / "bar", data, "private").as_dict() == found.report.as_dict()
+
+
+def test_a_built_engine_is_measured_as_it_runs(room: Path, data: Fer2013, tmp_path: Path) -> None:
+    model = model_in(write_model(tmp_path / "bar", RowMeans(6.0), temperature=0.5))
+    inputs = data.public.images
+    logits = predict_torch(RowMeans(6.0), inputs, model.spec)
+    np.savez(model.parity_path, inputs=inputs, **{OUTPUT_NAME: logits})
+    entry = build(model, "onnxruntime", Options(max_batch=3), Cache(tmp_path / "engines"))
+    assert measure([entry.folder], data, "private").report.accuracy == 1.0
+    model.spec.model_copy(update={"temperature": 1.0}).write(model.onnx_path.parent)
+    with pytest.raises(EngineMismatch, match="is stale: spec was"):
+        open_network(entry.folder)
 
 
 def test_ferplus_is_counted_apart(room: Path, data: Fer2013) -> None:
