@@ -131,7 +131,9 @@ class RedisConfig(Section):
 class OutboxConfig(Section):
     """Events between their acceptance and their acknowledgement by every sink."""
 
+    path: Path | None = None  # file on disk, one for each worker; None: in the state folder of the user
     max_events: int = Field(default=200_000, ge=1_000)
+    max_age_s: Positive = 86_400.0  # what waited longer than this is given up
     retain_s: float = Field(default=60.0, ge=0)  # kept after a sink has them: a Redis may lose its last seconds
 
 

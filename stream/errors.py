@@ -8,6 +8,7 @@ StreamError
 │   └── SourceInvalid  (ValueError)       it is there but is no video that we can decode
 ├── SinkError                             events cannot be delivered now
 │   └── SinkRefused    (PermissionError)  the sink said no: password, ACL, read-only
+├── OutboxError                           accepted events cannot be kept: the worker stops               exit 1
 └── Closed                                a hand-over was closed; the ordinary end of a thread
 
 The end of a video is not an error. Foreign errors are turned at the border (`sources/video.py`, `sinks/redis.py`,
@@ -46,6 +47,10 @@ class SinkError(StreamError):
 
 class SinkRefused(SinkError, PermissionError):
     """The sink said no; trying again will not help until somebody changes something."""
+
+
+class OutboxError(StreamError):
+    """Accepted events cannot be kept: the disk is full or broken."""
 
 
 class Closed(StreamError):

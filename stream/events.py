@@ -92,8 +92,8 @@ class TrackEnded(Event):
     duration_s: Seconds = Field(description="From the frame of track.started to the last frame that showed the face")
     shares: dict[str, Rounded] = Field(description="Share of its time per steady emotion, `uncertain` included")
     dominant: str = Field(description="The emotion with the largest share; `uncertain` only if nothing else was seen")
-    frames_seen: int = Field(ge=0)
-    frames_used: int = Field(ge=0, description="Frames whose crop was good enough to count")
+    frames_seen: int | None = Field(ge=0, description="null with `worker_lost`: nobody knows any more")
+    frames_used: int | None = Field(ge=0, description="Frames whose crop was good enough to count; null as above")
 
 
 class CameraStatus(Event):
@@ -133,7 +133,7 @@ class Gap(Event):
     """
 
     type: Literal["gap"] = "gap"
-    reason: Literal["stream_jumped", "outbox_full", "trimmed"]
+    reason: Literal["stream_jumped", "outbox_full", "unreadable", "trimmed"]
     ranges: tuple[SeqRange | TimeRange, ...]
 
 

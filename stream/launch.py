@@ -8,18 +8,19 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engines import store
 from engines.cache import Cache
 from stream.clocks import Clocks
 from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
-from stream.outbox import MemoryOutbox
+from stream.outbox import MemoryOutbox, Outbox
 from stream.publisher import Chore, Publisher, Report
 from stream.runtime import Models, Outcome, Worker
 from stream.sinks import make_sink
@@ -28,6 +29,10 @@ from stream.sinks.lease import Leases
 from stream.sinks.tap import TapSink
 from stream.sources import is_live
 from stream.supply import Supply
+from stream.urls import mask
+
+if TYPE_CHECKING:
+    from stream.outbox.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,7 @@ class Ended:
 
     outcome: Outcome
     signal: int | None  # the one that asked for the end
+    kept_in: Path | None  # the file in which the Redis' events outlive this process
 
     @property
     def exit_code(self) -> int:
@@ -60,6 +66,8 @@ class Ended:
             yield f"camera {name} skipped {', '.join(f'{count} frames ({cause})' for cause, count in causes.items())}"
         for name, count in outcome.undelivered.items():
             yield f"{name}: {count} events were not delivered"
+        if outcome.undelivered and self.kept_in is not None:
+            yield f"what Redis did not get is kept in {self.kept_in}, and delivered first at the next start"
         for name in outcome.abandoned:
             yield f"the thread {name} did not end in time and was abandoned"
 
@@ -121,12 +129,15 @@ def launch(config: Config, *, say: Say, show: Show | None = None, after: After |
         interrupts = stack.enter_context(Interrupts())
         private = config.redis.url is None
         redis = stack.enter_context(_private_redis(config, say)) if private else config.redis
+        kept = _claimed(config)
+        if kept is not None:
+            stack.callback(kept.close)
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         with closing(Leases(redis, name)) as leases:
             outcome = Outcome()
             if _lease_all(config, leases, interrupts, say):
-                outcome = _run(config, redis, models, leases, name, show, interrupts, say)
-        ended = Ended(outcome, interrupts.heard)
+                outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say)
+        ended = Ended(outcome, interrupts.heard, kept.path if kept else None)
         if after is not None:
             after(ended, redis.url if private else None, interrupts.asked)
         return ended
@@ -152,6 +163,7 @@ def _run(
     redis: RedisConfig,
     models: Models,
     leases: Leases,
+    kept: Store | None,
     name: str,
     show: Show | None,
     interrupts: Interrupts,
@@ -159,7 +171,9 @@ def _run(
 ) -> Outcome:
     """From here on everything is there: make the sinks and the worker, and let it run."""
     addresses = [redis.url or "", *([str(config.run.out)] if config.run.out else [])]
-    sinks = [make_sink(address, redis, name) for address in addresses]
+    only_files = not any(is_live(camera) for camera in config.cameras)
+    only_live = all(is_live(camera) for camera in config.cameras)
+    sinks = [make_sink(address, redis, name, kept) for address in addresses]
     if show is not None:
         sinks.append(TapSink("terminal", show))
 
@@ -167,10 +181,8 @@ def _run(
         for camera_id in leases.renew():
             worker.give_up(camera_id, "another worker has taken this camera")
 
-    only_files = not any(is_live(camera) for camera in config.cameras)
-    only_live = all(is_live(camera) for camera in config.cameras)
     publisher = Publisher(
-        MemoryOutbox(config.outbox, [sink.name for sink in sinks], lossless=only_files),
+        _outbox(config, kept, [sink.name for sink in sinks], only_files, say),
         sinks,
         drain_s=config.run.drain_s,
         chores=[Chore("leases", redis.lease_s / RENEWALS, keep_leases)],
@@ -182,6 +194,29 @@ def _run(
     with closing(Supply(config, models.by_task(), Cache(), only_live, say)) as supply:
         worker = Worker(config, models, supply, publisher, Clocks(), say)
         return worker.run(interrupts.asked)
+
+
+def _claimed(config: Config) -> Store | None:
+    """Where accepted events outlive this process; nowhere for a private Redis, which ends with it."""
+    if config.redis.url is None:
+        return None
+    from stream.outbox.place import claim  # late: SQLite is not for everybody
+
+    return claim(config.outbox.path, mask(config.redis.url), {camera.name for camera in config.cameras})
+
+
+def _outbox(config: Config, kept: Store | None, sinks: Sequence[str], lossless: bool, say: Say) -> Outbox:
+    """The Redis comes first among the sinks: its events are those that are kept."""
+    if kept is None:
+        return MemoryOutbox(config.outbox, sinks, lossless=lossless)
+    from stream.outbox.durable import DurableOutbox
+
+    outbox = DurableOutbox(config.outbox, kept, sinks[0], sinks[1:], lossless=lossless)
+    if outbox.left:
+        say(f"{outbox.left} events of an earlier start are delivered first; they were kept in {kept.path}")
+    if outbox.lost:
+        say(f"{outbox.lost} faces were left behind by an earlier start; their end is told now (worker_lost)")
+    return outbox
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from typing import Final, Protocol
 from stream.backoff import Backoff
 from stream.errors import Closed, SinkError, SinkRefused
 from stream.events import Event
-from stream.outbox import Outbox
+from stream.outbox.base import Outbox
 from stream.sinks.base import Sink
 
 BATCH: Final = 256  # events in one send
 BATCHES: Final = 16  # sent to one sink before the others and the queue have their turn again
 IDLE_S: Final = 1.0  # the longest wait for events
+GROUP: Final = 64  # events of which no acceptance waits for more
 FIRST_DELAY_S: Final = 0.1  # after a sink's first failure; doubles up to the cap
 CAP_S: Final = 2.5
 
@@ -89,6 +90,7 @@ class Publisher:
         self._chores = chores
         self._monotonic = monotonic
         self._wait = wait or threading.Event().wait
+        self._accepted_s = -math.inf  # when events were last accepted, on the monotonic clock
 
     def open(self) -> None:
         """Reach every sink once. One that refuses us is raised (SinkRefused): a person has to act before a start.
@@ -108,8 +110,9 @@ class Publisher:
             while True:
                 if self._outbox.full and not queue.closed and math.isinf(left_s()):
                     self._wait(self._idle_s())
-                elif events := queue.take(self._idle_s()):
+                elif events := self._taken(queue):
                     self._outbox.append(events)
+                    self._accepted_s = self._monotonic()
                 self._work()
         except Closed:
             self._drain(min(self._drain_s, left_s()))
@@ -120,6 +123,16 @@ class Publisher:
         for feed in self._feeds:
             feed.close()
         self._outbox.close()
+
+    def _taken(self, queue: Events) -> list[Event]:
+        """What waits; once there is something, also what comes soon, if each acceptance costs something."""
+        events = queue.take(self._idle_s())
+        while events and len(events) < GROUP:
+            left_s = self._accepted_s + self._outbox.group_s - self._monotonic()
+            if left_s <= 0 or queue.closed:
+                break
+            events += queue.take(left_s)
+        return events
 
     def _drain(self, drain_s: float) -> None:
         end_s = self._monotonic() + drain_s
@@ -184,8 +197,7 @@ class _Feed:
     def open(self) -> None:
         """The first time. Raises SinkRefused."""
         try:
-            self._sink.open()
-            self._is_open = True
+            self._reach()
         except SinkRefused:
             raise
         except SinkError as error:
@@ -197,9 +209,7 @@ class _Feed:
             return
         try:
             if not self._is_open:
-                self._sink.open()
-                self._outbox.rewind(self.name)  # it may come back without what it had
-                self._is_open = True
+                self._reach()
             self._has_more = self._send()
         except SinkError as error:
             self._fail(error)
@@ -208,6 +218,11 @@ class _Feed:
 
     def close(self) -> None:
         self._sink.close()
+
+    def _reach(self) -> None:
+        self._sink.open()
+        self._outbox.rewind(self.name)  # it may come back without what it had
+        self._is_open = True
 
     def _send(self) -> bool:
         """Send some batches; whether more waits."""

@@ -8,22 +8,23 @@ from pathlib import Path
 from stream.config import RedisConfig
 from stream.errors import ConfigError
 from stream.sinks.base import Sink
+from stream.sinks.runs import RunNotes
 from stream.urls import mask
 
 
-def _redis(address: str, redis: RedisConfig, worker: str) -> Sink:
+def _redis(address: str, redis: RedisConfig, worker: str, notes: RunNotes | None) -> Sink:
     from stream.sinks.redis import RedisSink  # late: `import stream` stays free of the redis package
 
-    return RedisSink(redis.model_copy(update={"url": address}), worker)
+    return RedisSink(redis.model_copy(update={"url": address}), worker, notes=notes)
 
 
-def _file(address: str, redis: RedisConfig, worker: str) -> Sink:
+def _file(address: str, redis: RedisConfig, worker: str, notes: RunNotes | None) -> Sink:
     from stream.sinks.jsonl import JsonlSink
 
     return JsonlSink(Path(address.removeprefix("file:").removeprefix("//")))
 
 
-SINKS: dict[str, Callable[[str, RedisConfig, str], Sink]] = {  # by the scheme of the address
+SINKS: dict[str, Callable[[str, RedisConfig, str, RunNotes | None], Sink]] = {  # by the scheme of the address
     "redis": _redis,
     "rediss": _redis,
     "unix": _redis,
@@ -31,15 +32,16 @@ SINKS: dict[str, Callable[[str, RedisConfig, str], Sink]] = {  # by the scheme o
 }
 
 
-def make_sink(address: str, redis: RedisConfig, worker: str) -> Sink:
+def make_sink(address: str, redis: RedisConfig, worker: str, notes: RunNotes | None = None) -> Sink:
     """The sink for an address: a URL with a known scheme, or the path of a JSON Lines file. It is not opened yet.
 
     `redis` says everything about a Redis but its address; `worker` is the name under which this process shows itself
-    there. Raises ConfigError for an unknown scheme, and for an address that its kind of sink cannot have.
+    there; `notes` outlive the process if its events do. Raises ConfigError for an unknown scheme, and for an address
+    that its kind of sink cannot have.
     """
     scheme, colon, _ = address.partition(":")
     if colon and scheme in SINKS:
-        return SINKS[scheme](address, redis, worker)
+        return SINKS[scheme](address, redis, worker, notes)
     if "://" in address:
         raise ConfigError(f"{mask(address)}: unknown kind of sink; known are {', '.join(SINKS)} and file paths")
-    return _file(address, redis, worker)
+    return _file(address, redis, worker, notes)

@@ -16,6 +16,7 @@ class Accepted:
 
     event: Event
     accepted_at: datetime  # UTC, stamped once
+    start_ms: int  # the worker start (epoch ms) that accepted it: a recording's session comes again with every start
 
 
 class Sink(Protocol):
@@ -45,7 +46,8 @@ class Sink(Protocol):
 class HighWater:
     """The highest seq of each camera and session that a sink holds: whatever is not above it was sent again.
 
-    Enough for a sink that cannot lose what it has: events come in order, so below the mark nothing is missing.
+    Enough for a sink that lives as long as its worker and cannot lose what it has: events come in order, so below the
+    mark nothing is missing.
     """
 
     def __init__(self) -> None:

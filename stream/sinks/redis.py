@@ -36,7 +36,7 @@ from stream.events import CameraStatus
 from stream.sinks.base import Accepted
 from stream.sinks.entries import NOTHING, EntryId, epoch_ms, fields, is_same, utc
 from stream.sinks.link import connect, sentence
-from stream.sinks.runs import Runs
+from stream.sinks.runs import NoNotes, RunKey, RunNotes, Runs
 from stream.urls import mask
 
 log = logging.getLogger(__name__)
@@ -103,21 +103,27 @@ class _Entry:
 class RedisSink:
     """Made, opened, used and closed by the publish thread.
 
-    `wall` is the time in UTC. `run` is this sink's making in epoch ms, or one more than the greatest run that
-    is in the camera's stream when its first event comes.
+    `wall` is the time in UTC. `run` is the start of the worker that accepted an event, or one more than the greatest
+    run that is in the camera's stream when the first event of that start comes; `notes` remember it.
     """
 
-    def __init__(self, config: RedisConfig, worker: str, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        config: RedisConfig,
+        worker: str,
+        wall: Callable[[], datetime] = utc_now,
+        notes: RunNotes | None = None,
+    ) -> None:
         if config.url is None:
             raise ConfigError("redis.url: a Redis sink needs an address, for example redis://localhost:6379")
         self.name = mask(config.url)
         self._maxlen = config.maxlen
         self._worker = worker
         self._wall = wall
-        self._started_ms = epoch_ms(wall())
+        self._notes = notes or NoNotes()
         self._opening = False
         self._redis = connect(config.url, config.timeout_s, redis_connect_func=self._connected)
-        self._runs: dict[tuple[str, str], Runs] = {}  # by camera and session
+        self._runs: dict[RunKey, Runs] = {}
         self._tails: dict[str, _Tail] = {}  # by camera; forgotten whenever somebody else may have written
         self._statuses: dict[str, Accepted] = {}  # by camera, the latest that was sent
         self._quiet = False  # true once this connection's trouble with the best-effort part was told
@@ -195,7 +201,7 @@ class RedisSink:
 
     def _confirm(self, entry: _Entry) -> None:
         event = entry.accepted.event
-        self._runs[event.camera_id, event.session].confirmed_seq = event.seq
+        self._runs[_key(entry.accepted)].confirmed_seq = event.seq
         if event.camera_id in self._tails:
             self._tails[event.camera_id].last = entry.id
 
@@ -235,9 +241,9 @@ class RedisSink:
 
     def _runs_of(self, accepted: Accepted, end: EntryId) -> Runs:
         """The runs of this camera and session; they begin at first contact, after everything that is there."""
-        key = (accepted.event.camera_id, accepted.event.session)
+        key = _key(accepted)
         if key not in self._runs:
-            self._runs[key] = Runs(max(self._started_ms, end.run + 1))
+            self._runs[key] = Runs(key, self._notes, end.run)
         return self._runs[key]
 
     def _stored(self, batch: Sequence[Accepted]) -> set[int]:
@@ -246,8 +252,9 @@ class RedisSink:
         pipe = self._redis.pipeline(transaction=False)
         for position, accepted in enumerate(batch):
             event = accepted.event
-            runs = self._runs.get((event.camera_id, event.session))
-            if runs is not None and (entry_id := runs.place(accepted)[0]) <= self._tails[event.camera_id].last:
+            tail = self._tails[event.camera_id]
+            entry_id, _ = self._runs_of(accepted, tail.last).place(accepted)
+            if entry_id <= tail.last:
                 asked.append((position, entry_id))
                 pipe.xrange(stream_key(event.camera_id), str(entry_id), str(entry_id))
         if not asked:
@@ -262,7 +269,7 @@ class RedisSink:
     def _was_trimmed(self, accepted: Accepted, entry_id: EntryId) -> bool:
         """Whether a missing event was once confirmed, and is older than all that a full stream still holds."""
         tail = self._tails[accepted.event.camera_id]
-        confirmed_seq = self._runs[accepted.event.camera_id, accepted.event.session].confirmed_seq
+        confirmed_seq = self._runs[_key(accepted)].confirmed_seq
         return accepted.event.seq <= confirmed_seq and entry_id < tail.first and tail.length >= self._maxlen
 
     def _announce(self, batch: Sequence[Accepted], added: Sequence[_Entry]) -> None:
@@ -316,6 +323,10 @@ class RedisSink:
             log.warning(
                 "live listeners or the cameras' latest status miss something: %s", sentence(refusals[0], self.name)
             )
+
+
+def _key(accepted: Accepted) -> RunKey:
+    return accepted.start_ms, accepted.event.camera_id, accepted.event.session
 
 
 def _tail(answer: Any) -> _Tail:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stream.continuity import Continuity, Entry
 from stream.events import AnyEvent, Gap
-from stream.outbox import shed
+from stream.outbox.shedding import shed
 from stream.sinks.entries import EntryId
 from tests.sinks.made import accepted, named, sample, samples
 

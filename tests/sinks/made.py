@@ -60,7 +60,7 @@ def samples(count: int, camera_id: str = "cam1", **other: Any) -> list[Event]:
 def accepted(events: Iterable[Event], at: datetime = START) -> list[Accepted]:
     """As an outbox would answer that sees these events first: seq from 0 per camera, a millisecond between them."""
     taken = MemoryOutbox(OutboxConfig(), [], wall=lambda: at).append(list(events))
-    return [Accepted(one.event, at + timedelta(milliseconds=number)) for number, one in enumerate(taken)]
+    return [Accepted(one.event, at + timedelta(milliseconds=number), one.start_ms) for number, one in enumerate(taken)]
 
 
 def named(events: Iterable[Event]) -> list[int]:

@@ -163,7 +163,7 @@ def test_what_another_worker_overtook_is_stored_late(server: RedisServer) -> Non
     ours.open()
     ours.send(batch[:2])
     theirs.open()
-    theirs.send(accepted(samples(1, session="theirs")))
+    theirs.send(accepted(samples(1, session="theirs"), START + timedelta(seconds=30)))
     ours.open()
     time.now = START + timedelta(milliseconds=3)  # when seq 3 was accepted
     ours.send(batch)

@@ -1,0 +1,231 @@
+"""The file of an outbox that outlives its process: SQLite, in the hands of one process at a time.
+
+| table | a row is |
+|---|---|
+| `event` | an accepted event, in the order of acceptance; deleted `retain_s` after its acknowledgement |
+| `mark` | up to which `event` the sink had acknowledged everything, and when |
+| `place` | where a camera's session of one worker start stands: its next seq, its last moment |
+| `track` | a face that was told to have arrived, and not yet to have left |
+| `run` | under which run a session's events are stored in Redis; see sinks.runs |
+
+`start_ms` in them is the worker start (epoch ms) that accepted the events: a recording's session comes again with every
+start, and is then another one. Every commit is synchronous: what it returned from survives the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from stream.errors import ConfigError, OutboxError
+from stream.sinks.runs import Begun, RunKey
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID: Final = 0x656D6F73  # "emos" in the header, so that no other program's database is taken for ours
+VERSION: Final = 1
+HEADER: Final = b"SQLite format 3\0"
+SCHEMA: Final = """
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, start_ms INTEGER NOT NULL, camera_id TEXT NOT NULL, session TEXT NOT NULL,
+    seq INTEGER NOT NULL, first_seq INTEGER NOT NULL, level INTEGER NOT NULL, accepted_s REAL NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE TABLE mark (event_id INTEGER PRIMARY KEY, at_s REAL NOT NULL) STRICT;
+CREATE TABLE place (
+    start_ms INTEGER NOT NULL, camera_id TEXT NOT NULL, session TEXT NOT NULL, next_seq INTEGER NOT NULL,
+    last TEXT NOT NULL, PRIMARY KEY (start_ms, camera_id, session)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE track (
+    start_ms INTEGER NOT NULL, camera_id TEXT NOT NULL, session TEXT NOT NULL, track_id INTEGER NOT NULL,
+    life TEXT NOT NULL, PRIMARY KEY (start_ms, camera_id, session, track_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE run (
+    start_ms INTEGER NOT NULL, camera_id TEXT NOT NULL, session TEXT NOT NULL, first_seq INTEGER NOT NULL,
+    run INTEGER NOT NULL, begun_s REAL, PRIMARY KEY (start_ms, camera_id, session, first_seq)
+) STRICT, WITHOUT ROWID;
+"""
+PAGE_CACHE_KIB: Final = 2048
+
+
+class Store:
+    """Opened in one thread and then used in another, never in two at once. Raises OutboxError for all that fails."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        """`lock` is an open descriptor, as `hold` gives it, which is closed with the store."""
+        self.path = path
+        self._lock: int | None = lock
+        try:
+            self._connection = _connected(path)
+        except BaseException:
+            self._release()
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing; on disk when it is left."""
+        connection = self._connection
+        with turned(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk may have ended the transaction already
+                    connection.execute("ROLLBACK")
+                raise
+
+    def read(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
+        with turned(self.path):
+            return self._connection.execute(question, values).fetchall()
+
+    def cameras(self) -> set[str]:
+        """Those whose events it holds, or held last."""
+        return {name for (name,) in self.read("SELECT DISTINCT camera_id FROM place")}
+
+    def waiting(self) -> int:
+        """Events that nobody has acknowledged."""
+        ((count,),) = self.read("SELECT count(*) FROM event WHERE id > (SELECT coalesce(max(event_id), 0) FROM mark)")
+        return int(count)
+
+    def begun(self, key: RunKey) -> tuple[list[Begun], int]:
+        """See sinks.runs.RunNotes."""
+        where = "start_ms = ? AND camera_id = ? AND session = ?"
+        rows = self.read(f"SELECT first_seq, run, begun_s FROM run WHERE {where} ORDER BY first_seq", *key)
+        ((confirmed,),) = self.read(
+            "SELECT coalesce(max(seq), -1) FROM event "
+            f"WHERE {where} AND id <= (SELECT coalesce(max(event_id), 0) FROM mark)",
+            *key,
+        )
+        return [Begun(seq, run, _moment(begun_s)) for seq, run, begun_s in rows], int(confirmed)
+
+    def note(self, key: RunKey, begun: Begun) -> None:
+        """See sinks.runs.RunNotes."""
+        begun_s = None if begun.at is None else begun.at.timestamp()
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)", (*key, begun.first_seq, begun.run, begun_s)
+            )
+
+    def close(self) -> None:
+        """May be called twice."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._release()
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def hold(path: Path) -> int | None:
+    """An exclusive lock on the outbox at `path`, until it is closed or this process ends; None: another has it.
+
+    Raises ConfigError when nothing can be kept there.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"outbox.path: events cannot be kept in {path} ({error.strerror}); name another file"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+@contextmanager
+def turned(path: Path) -> Iterator[None]:
+    """Turn what SQLite says into our words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        why = "the disk is full" if full else str(error)
+        kind = OutboxFull if full else OutboxError
+        raise kind(f"{path}: the outbox cannot be used ({why}); free some space, or name another outbox.path") from None
+
+
+class OutboxFull(OutboxError):
+    """There is no space for more; with less in it there may be."""
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Ours, with its tables. One that is broken is put aside: a worker that cannot start helps nobody."""
+    _check_is_ours(path)
+    try:
+        return _open(path)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise ConfigError(f"outbox.path: events cannot be kept in {path} ({error}); name another file") from None
+        aside = path.with_name(f"{path.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        log.error("the outbox %s is broken (%s): kept as %s, and begun anew", path, error, aside.name)
+        path.rename(aside)
+        for leaving in ("-wal", "-shm"):
+            path.with_name(path.name + leaving).unlink(missing_ok=True)
+        return _open(path)
+
+
+def _check_is_ours(path: Path) -> None:
+    """Raise ConfigError for a file that is something else: nobody's data are put aside by a slip in a path."""
+    try:
+        head = path.read_bytes()[:100] if not path.exists() or path.stat().st_size < 100 else _head(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(
+            f"outbox.path: events cannot be kept in {path} ({error.strerror}); name another file"
+        ) from None
+    if head and (not head.startswith(HEADER) or head[68:72] not in (APPLICATION_ID.to_bytes(4, "big"), bytes(4))):
+        raise ConfigError(f"outbox.path: {path} holds something else than an outbox; name another file")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(100)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for this user alone
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")
+        ((version,),) = connection.execute("PRAGMA user_version")
+        if version == 0:
+            connection.executescript(
+                f"BEGIN; {SCHEMA} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; COMMIT;"
+            )
+        elif version != VERSION:
+            raise ConfigError(
+                f"outbox.path: {path} was written by another version of emostream (format {version}, this one knows "
+                f"{VERSION}); let that version deliver it, or name another file"
+            )
+        ((found,),) = connection.execute("PRAGMA quick_check(1)")
+        if found != "ok":
+            error = sqlite3.DatabaseError(found)
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
