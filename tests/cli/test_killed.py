@@ -59,7 +59,7 @@ def test_a_killed_worker_loses_nothing_and_its_faces_end(
     assert last.duration_s > 0
     assert [event.seq for event in events[second:]] == list(range(len(events) - second))
     assert events[-1].type == "camera.status"
-    outboxes = list((tmp_path / "state").rglob("*.sqlite"))
+    outboxes = list(tmp_path.rglob("*.sqlite"))
     assert len(outboxes) == 1
 
 
