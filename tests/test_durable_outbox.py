@@ -209,6 +209,7 @@ def test_without_a_path_each_worker_finds_its_own_again(tmp_path: Path, clock: C
         assert {one.event.camera_id for one in again.pending("redis://host", 9)} == {"yard"}
         with closing(worker(["new"])) as other:  # what nobody claims goes to whoever comes
             assert {one.event.camera_id for one in other.pending("redis://host", 9)} == {"hall", "door"}
+        assert len(list(tmp_path.glob("*.sqlite"))) == 2
         with closing(worker(["yard"], "redis://elsewhere")) as elsewhere:
             assert elsewhere.pending("redis://elsewhere", 9) == []
 

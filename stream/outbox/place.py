@@ -46,11 +46,10 @@ def _choose(paths: list[Path], cameras: set[str]) -> Store:
     best: Store | None = None
     try:
         for path in paths:
-            there = path.exists()
+            if free and not path.exists():
+                break
             if (lock := hold(path)) is not None:
                 free.append(Store(path, lock))
-            if not there and free:
-                break
         if not free:
             raise ConfigError(f"outbox.path: {MOST} workers use {paths[0].parent} already; name a file for this one")
         best = max(free, key=lambda store: len(cameras & store.cameras()))
