@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -127,11 +128,10 @@ class Publisher:
     def _taken(self, queue: Events) -> list[Event]:
         """What waits; once there is something, also what comes soon, if each acceptance costs something."""
         events = queue.take(self._idle_s())
-        while events and len(events) < GROUP:
-            left_s = self._accepted_s + self._outbox.group_s - self._monotonic()
-            if left_s <= 0 or queue.closed:
-                break
-            events += queue.take(left_s)
+        until_s = self._accepted_s + self._outbox.group_s
+        with suppress(Closed):  # what was taken comes first; the next take says so again
+            while events and len(events) < GROUP and (left_s := until_s - self._monotonic()) > 0:
+                events += queue.take(left_s)
         return events
 
     def _drain(self, drain_s: float) -> None:

@@ -206,6 +206,31 @@ def test_files_wait_for_a_full_outbox(time: Time) -> None:
     assert seqs(sink) == list(range(3_000))
 
 
+class Costly(MemoryOutbox):
+    """Acceptance costs something; notes how many events came at a time, and when."""
+
+    group_s = 0.05
+
+    def __init__(self, time: Time) -> None:
+        super().__init__(OutboxConfig(), [])
+        self._time = time
+        self.groups: list[tuple[float, int]] = []
+
+    def append(self, events: Sequence[Event]) -> list[Accepted]:
+        self.groups.append((round(self._time.now, 3), len(events)))
+        return super().append(events)
+
+
+def test_events_that_come_close_together_are_accepted_together(time: Time) -> None:
+    outbox = Costly(time)
+    publisher = Publisher(outbox, [], drain_s=1.0, monotonic=time, wait=time.wait)
+    publisher.open()
+    # the first at once; then whatever comes within 50 ms of it; many do not wait; the end loses nothing
+    publisher.run(Queue(time, samples(1), samples(2), samples(3), [], samples(70), samples(1)))
+    assert outbox.groups == [(0.0, 1), (0.05, 5), (0.05, 70), (0.05, 1)]
+    publisher.close()
+
+
 def test_chores_are_done_on_time_and_their_trouble_is_told(time: Time) -> None:
     done: list[float] = []
     told: list[tuple[str, ...]] = []
