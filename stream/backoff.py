@@ -1,4 +1,6 @@
-"""How long to wait before the next try: exponential with full jitter, capped.
+"""How long to wait before the next try, and how often a thing may go wrong at all.
+
+Waiting is exponential with full jitter, capped.
 
 Source: M. Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015): full jitter spreads many clients
 that lost the same server, so that they do not come back all at once. Ours keeps a floor, so that nobody spins.
@@ -7,6 +9,7 @@ that lost the same server, so that they do not come back all at once. Ours keeps
 from __future__ import annotations
 
 import random
+from collections import deque
 
 
 class Backoff:
@@ -27,3 +30,18 @@ class Backoff:
     def reset(self) -> None:
         """It worked: the next failure is the first again."""
         self._failures = 0
+
+
+class Budget:
+    """Allows so many misfortunes in so many seconds; the one after that is a fault, and is not forgiven."""
+
+    def __init__(self, most: int, within_s: float) -> None:
+        self._within_s = within_s
+        self._spent: deque[float] = deque(maxlen=most)  # when the last ones were, oldest first
+
+    def spend(self, now_s: float) -> bool:
+        """One more has happened; False: too many."""
+        if len(self._spent) == self._spent.maxlen and now_s - self._spent[0] < self._within_s:
+            return False
+        self._spent.append(now_s)
+        return True

@@ -1,204 +1,152 @@
-"""One camera's thread: open, read, hand on, and come back after every loss.
+"""One camera over all its threads: the first, and those that take over from a thread that never came back.
 
-| it meets | a file | a live camera |
-|---|---|---|
-| the end of the video | `ended` | `ended` if it was a recording (over HTTP); else the source raises |
-| a source that cannot be read | `failed` | `offline`, tried again for ever: 2.5 s at most, 60 s after a refusal |
-| an exception that nobody foresaw | `failed` | `failed` |
-| stop | `ended` | `ended` |
+A thread that hangs inside FFmpeg cannot be ended. It is *abandoned*: its outlet is cut, so that it can hand nothing on
+any more, and another thread goes on with the camera, on a timeline of its own. Each abandoned thread keeps its memory
+and its socket until it returns by itself, so a camera has only a few of them; then it waits for one to return.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Literal
 
-from stream.backoff import Backoff
+from stream.backoff import Backoff, Budget
 from stream.clocks import Clocks
 from stream.config import CameraConfig
-from stream.errors import Closed, SourceError, SourceInvalid, SourceRefused
 from stream.handover import Inputs
-from stream.records import CameraEnded, CameraState, ClockSource, Frame, Tick
-from stream.sources.base import Source, StreamInfo
+from stream.reader import CRASHES, CRASHES_S, LOST_CAP_S, MakeSource, Outlet, Reader, Wiring
 from stream.sources.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
-REFUSED_CAP_S = 60.0  # 401, 404, not a video: somebody must change something first
-LOST_CAP_S = 2.5  # the network: it may be back any moment
-FIRST_DELAY_S = 0.5
+THREAD = "camera-"  # how the names of the threads begin
+MOST_ABANDONED = 3  # threads of one camera that hang at the same time
+SUSPECT_S = 1.0  # so long a thread that is overdue is looked at again: perhaps the whole process stood still
 
 
 class Camera:
-    """Supervises one source from its own thread; `watch` may be called from another."""
+    """Owns the threads of one source. Its methods are for the supervisor's thread, where they do not say otherwise."""
 
     def __init__(
         self,
         config: CameraConfig,
         session: Callable[[], str],
         live: bool,
-        make_source: Callable[[str, Timeline], Source],
+        make_source: MakeSource,
         inputs: Inputs,
         stop: threading.Event,
         clocks: Clocks,
-        backoff: Backoff,
+        new_backoff: Callable[[], Backoff],
     ) -> None:
         self.camera_id = config.name
-        self.failed: str | None = None  # why, once the camera has failed for good
-        self.skipped: Counter[str] = Counter()  # cause -> frames left out, over all connections that have ended
-        self._settings = config.settings
-        self._find_session = session
-        self._session = ""
-        self._live = live
-        self._make_source = make_source
+        self.abandoned = 0  # threads that hung, over the whole run
         self._inputs = inputs
-        self._stop = stop
         self._clocks = clocks
-        self._backoff = backoff
-        self._timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s, live=live)
-        self._last_frame_s: float | None = None  # when the last frame was handed on, while connected; monotonic clock
-        # set by `watch`, cleared by the thread: a stall told in the moment of its end is corrected by the next frame
-        self._stalled = False
-        self._told_end = False  # the video was over before anybody asked for a stop
-        self._given_up: str | None = None  # why nobody wants this camera's frames any more
+        self._new_backoff = new_backoff
+        self._given_up: str | None = None
+        crashes = Budget(CRASHES, CRASHES_S)
+        self._wiring = Wiring(
+            config, functools.cache(session), live, make_source, stop, clocks, lambda: self._given_up, crashes
+        )
+        self._backoff = new_backoff()  # of taking over; a reader's own is for its connections
+        timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s, live=live)
+        self._reader = Reader(self._wiring, Outlet(inputs), timeline, new_backoff())
+        self._thread: threading.Thread | None = None  # None: not begun, or waiting to take over
+        self._hanging: list[threading.Thread] = []  # those that were abandoned and have not returned
+        self._begin_s = 0.0  # not before this the next one begins; monotonic clock
+        self._suspected_s: float | None = None  # since when the thread is overdue
+        self._skipped: Counter[str] = Counter()  # by threads that were abandoned
 
-    def run(self) -> None:
-        """The thread's body. Always finishes the camera's inputs, whatever happens."""
-        try:
-            self._session = self._find_session()  # reads the whole of a recording, so here and not in the main thread
-            while not self._over() and self._connect_once():
-                pass
-            if self._given_up is not None:
-                self._fail(self._given_up)
-            elif not self._told_end and self.failed is None:
-                self._end("ended", "stopped")
-        except Closed:
-            log.debug("camera %s: the analysis has gone", self.camera_id)
-        except Exception as error:  # a fault of ours: this camera is over, the others go on
-            log.error("camera %s failed: %s", self.camera_id, type(error).__name__, exc_info=True)
-            self._fail(f"unforeseen {type(error).__name__}; the log has the details")
-        finally:
-            self._inputs.finish(self.camera_id)
+    @property
+    def failed(self) -> str | None:
+        """Why, once the camera has failed for good."""
+        return self._reader.failed
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Cause -> frames left out so far."""
+        return self._skipped + self._reader.skipped()
+
+    def start(self) -> None:
+        """Begin with the next thread. It is a daemon: one that never returns must not keep the process alive."""
+        name = f"{THREAD}{self.camera_id}" + (f"-{self.abandoned + 1}" if self.abandoned else "")
+        self._thread = threading.Thread(target=self._reader.run, name=name, daemon=True)
+        self._thread.start()
 
     def watch(self) -> None:
-        """Called by the supervisor now and then: if frames stay away the camera is `stalled`; its clock goes on."""
-        last = self._last_frame_s
-        if not self._live or last is None:
-            return
-        away_s = self._clocks.monotonic() - last
-        if away_s < self._stall_s():
-            return
-        moment = self._now()
-        try:
-            if not self._stalled:
-                self._stalled = True
-                self._inputs.put(CameraState(*moment, state="stalled", reason=f"no frame for {away_s:.1f} s"))
-            self._inputs.put(Tick(*moment))
-        except Closed:
-            log.debug("camera %s: the analysis has gone", self.camera_id)
+        """Called now and then: tells when frames stay away, and takes a camera from a thread that hangs."""
+        if not self._wiring.live:
+            return  # nobody can interrupt reading a local file, and nothing is lost by waiting for it
+        if self._thread is None:
+            self._take_over()
+        elif self._hangs():
+            self._abandon(self._thread)
+        else:
+            self._reader.watch()
 
     def give_up(self, reason: str) -> None:
         """Stop reading this camera and let it fail; takes effect with its next frame. From any thread."""
         self._given_up = reason
 
-    def _over(self) -> bool:
-        return self._stop.is_set() or self._given_up is not None
+    def join(self, timeout_s: float) -> str | None:
+        """After stop was set: wait so long for the thread. The name of one that still has not ended.
 
-    def _connect_once(self) -> bool:
-        """One connection from `connecting` to its end. True: try again."""
-        self._inputs.put(CameraState(*self._now(), state="connecting"))
-        source = self._make_source(self._session, self._timeline)
-        try:
-            self._read(source, source.open())
-        except SourceError as error:
-            return self._lost(error)
-        finally:
-            self._last_frame_s = None
-            self._stalled = False
-            self.skipped += source.skipped
-            source.close()
-        if self._over():
+        The camera then counts as finished all the same, so that what the others have told still reaches the sinks.
+        """
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+        alive = thread is not None and thread.is_alive()
+        if alive and self._wiring.live:
+            self._replace()
+        if self._wiring.live and (alive or (thread is None and self.abandoned)):
+            self._reader.run()  # nobody else is there to tell its end, and with stop set that is all it does
+        self._inputs.finish(self.camera_id)
+        return thread.name if thread is not None and alive else None
+
+    def _hangs(self) -> bool:
+        """Whether the thread is overdue, and was so already a while ago.
+
+        A process that was stopped and goes on finds every thread overdue at first: each gets the time to report.
+        """
+        now_s = self._clocks.monotonic()
+        if now_s < self._reader.due_s:
+            self._suspected_s = None
             return False
-        self._end("ended", None)
-        self._told_end = True
-        return False
+        if self._suspected_s is None:
+            self._suspected_s = now_s
+        return now_s - self._suspected_s >= SUSPECT_S
 
-    def _read(self, source: Source, info: StreamInfo) -> None:
-        """Hand on the frames; `live` stands before the first of them, and before the first after a stall."""
-        told = False
-        for frame in source.frames():
-            if self._over():
-                return
+    def _abandon(self, thread: threading.Thread) -> None:
+        """Let go of a thread that hangs, tell it, and set the time for the next."""
+        hung = self._reader
+        self._replace()
+        self.abandoned += 1
+        self._hanging = [each for each in (*self._hanging, thread) if each.is_alive()]
+        self._thread, self._suspected_s = None, None
+        if hung.handed_on:
             self._backoff.reset()
-            self._last_frame_s = self._clocks.monotonic()
-            if self._stalled or not told:
-                self._stalled, told = False, True
-                self._tell_live(frame, info)
-            self._inputs.put(frame)
+        delay_s: float | None = self._backoff.next_s(LOST_CAP_S)
+        self._begin_s = self._clocks.monotonic() + (delay_s or 0.0)
+        reason = f"{hung.doing} it hangs, whatever its timeout; its thread was abandoned"
+        if len(self._hanging) >= MOST_ABANDONED:
+            reason, delay_s = f"{reason}; {len(self._hanging)} of them hang, and one must return first", None
+        log.error("camera %s is offline: %s", self.camera_id, reason)
+        self._reader.tell_offline(reason, delay_s)
 
-    def _lost(self, error: SourceError) -> bool:
-        """Tell what happened; for a live camera wait and say True, for a file fail and say False."""
-        if self._over():
-            return False
-        if not self._live:
-            self._fail(str(error))
-            return False
-        self._timeline.reconnected()
-        refused = isinstance(error, (SourceRefused, SourceInvalid))
-        delay_s = self._backoff.next_s(REFUSED_CAP_S if refused else LOST_CAP_S)
-        self._end("offline", str(error), delay_s)
-        log.warning("camera %s is offline: %s; next try in %.1f s", self.camera_id, error, delay_s)
-        self._stop.wait(delay_s)
-        return True
+    def _replace(self) -> None:
+        """Cut the reader off and make the one that goes on in its place; its thread does not run yet."""
+        hung = self._reader
+        hung.outlet.cut()
+        self._skipped += hung.skipped()
+        self._reader = Reader(self._wiring, Outlet(self._inputs), hung.timeline.successor(), self._new_backoff())
 
-    def _fail(self, reason: str) -> None:
-        self.failed = reason
-        self._end("failed", reason)
-
-    def _tell_live(self, frame: Frame, info: StreamInfo) -> None:
-        self._inputs.put(
-            CameraState(
-                frame.camera_id,
-                frame.session,
-                frame.media_time_s,
-                frame.captured_at,
-                frame.clock_source,
-                state="live",
-                width_px=info.width_px,
-                height_px=info.height_px,
-                analyse_hz=self._settings.analyse_hz,
-            )
-        )
-
-    def _end(
-        self, state: Literal["offline", "ended", "failed"], reason: str | None, retry_in_s: float | None = None
-    ) -> None:
-        rounded = None if retry_in_s is None else round(retry_in_s, 1)
-        self._inputs.put(CameraEnded(*self._now(), state=state, reason=reason, retry_in_s=rounded))
-
-    def _now(self) -> _Moment:
-        """This moment, without a frame. A live clock goes on meanwhile; a file's stands where its last frame stood."""
-        at_s = self._timeline.now_s
-        if self._live:
-            at_s = self._timeline.estimate_s(self._clocks.monotonic())
-            self._timeline.told(at_s)
-        captured_at, clock_source = self._captured_at(at_s)
-        return self.camera_id, self._session, at_s, captured_at, clock_source
-
-    def _captured_at(self, at_s: float) -> tuple[datetime | None, ClockSource]:
-        if self._live:
-            return self._clocks.wall(), "arrival"
-        start_at = self._settings.start_at
-        return (None if start_at is None else start_at + timedelta(seconds=at_s)), "media"
-
-    def _stall_s(self) -> float:
-        """Frames further apart than this are missing: never less than three of the intervals that were asked for."""
-        hz = self._settings.analyse_hz
-        return max(self._settings.stall_s, 3.0 / hz if hz else 0.0)
-
-
-_Moment = tuple[str, str, float, datetime | None, ClockSource]
+    def _take_over(self) -> None:
+        """Begin anew once it is time and few enough threads hang; one that was given up begins only to tell so."""
+        self._hanging = [each for each in self._hanging if each.is_alive()]
+        few = len(self._hanging) < MOST_ABANDONED
+        if self._given_up is not None or (few and self._clocks.monotonic() >= self._begin_s):
+            self.start()

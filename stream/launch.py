@@ -68,6 +68,8 @@ class Ended:
             yield f"{name}: {count} events were not delivered"
         if outcome.undelivered and self.kept_in is not None:
             yield f"what Redis did not get is kept in {self.kept_in}, and delivered first at the next start"
+        for name, count in outcome.hung.items():
+            yield f"camera {name}: threads of it that hung and were abandoned: {count}"
         for name in outcome.abandoned:
             yield f"the thread {name} did not end in time and was abandoned"
 
@@ -77,6 +79,7 @@ class Ended:
             "events": dict(sorted(outcome.events.items())),
             "failed": outcome.failed,
             "skipped": outcome.skipped,
+            "hung": outcome.hung,
             "abandoned": list(outcome.abandoned),
             "undelivered": outcome.undelivered,
             "exit_code": self.exit_code,

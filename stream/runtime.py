@@ -3,6 +3,7 @@
 | thread | owns (nobody else touches) | gives to | ends when |
 |---|---|---|---|
 | `camera-<id>`, one per camera | its source and timeline | `Inputs` | stop is set, or the source ended |
+| `camera-<id>-<n>`, if another hangs | the same, made anew | `Inputs` | as above; the one that hangs perhaps never |
 | `analysis`, one | engines, trackers, aggregators | `EventQueue` | all cameras have finished, nothing waits |
 | `publish`, one | the outbox, `seq`, the sinks | the sinks | `EventQueue` is closed and empty, or the deadline |
 | `engines`, if one is built in a live run | its process | `Supply` | all is built, or the supply is closed |
@@ -30,7 +31,7 @@ from engines.errors import EngineError
 from engines.store import Model
 from stream.aggregate import Aggregator
 from stream.backoff import Backoff
-from stream.cameras import FIRST_DELAY_S, LOST_CAP_S, Camera
+from stream.cameras import Camera
 from stream.classify import Classifier
 from stream.clocks import Clocks
 from stream.config import CameraConfig, Config
@@ -39,6 +40,7 @@ from stream.errors import Closed
 from stream.handover import EventQueue, Inputs
 from stream.pipeline import Parts, Pipeline, Trouble
 from stream.publisher import Publisher
+from stream.reader import FIRST_DELAY_S, LOST_CAP_S
 from stream.sessions import live_session, recording_session
 from stream.sources import is_live, make_source, recording_path
 from stream.sources.base import SmallSize, Source
@@ -51,7 +53,6 @@ log = logging.getLogger(__name__)
 WATCH_S = 0.25  # how often the supervisor looks at the cameras
 REPORT_S = 1.0  # before the end of a stop publishing gives up, and says what it could not deliver
 CAMERAS_SHARE = 0.5  # of the time that a stop may take: so long cameras have to come back
-CAMERA = "camera-"  # how their threads' names begin
 REPLACED = "analysis_busy"  # why a frame was replaced unread by a newer one
 FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
 
@@ -75,6 +76,7 @@ class Outcome:
     events: Counter[str] = field(default_factory=Counter)  # type -> how many
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)  # live camera -> cause -> frames left out
     undelivered: dict[str, int] = field(default_factory=dict)  # sink -> events
+    hung: dict[str, int] = field(default_factory=dict)  # live camera -> threads that hung, and were taken over from
     abandoned: tuple[str, ...] = ()  # threads that did not end within the deadline
 
 
@@ -148,10 +150,8 @@ class Worker:
                 self._begin_stop()
                 self._supply.close()
         if self._failure is None:
-            cameras = [self._thread(f"{CAMERA}{name}", camera.run) for name, camera in self._cameras.items()]
-            for thread in cameras:
-                thread.start()
-            threads += cameras
+            for camera in self._cameras.values():
+                camera.start()
         else:
             self._inputs.abort()
         self._supervise(threads, asked_to_stop)
@@ -166,7 +166,7 @@ class Worker:
         self._cameras[camera_id].give_up(reason)
 
     def _supervise(self, threads: Sequence[threading.Thread], asked_to_stop: Callable[[], bool]) -> None:
-        """Until all threads have ended of themselves, or something asks for the end."""
+        """Until both threads have ended, as they do after the last camera, or something asks for the end."""
         while any(thread.is_alive() for thread in threads) and not self._stop.wait(WATCH_S):
             if asked_to_stop():
                 self._begin_stop()
@@ -176,16 +176,15 @@ class Worker:
     def _join(self, threads: Sequence[threading.Thread]) -> None:
         """Wait for all by the deadline, in the order of the data: cameras, analysis, publish.
 
-        A camera that does not come back in its share of the time (a hanging name server, a dead network disk) counts
-        as finished, so that what the others have told still reaches the sinks.
+        Cameras have a share of the time to come back (not from a hanging name server, or a dead network disk).
         """
         deadline = self._deadline or Deadline(self._config.run.drain_s)
         cameras = Deadline(deadline.left_s() * CAMERAS_SHARE)
+        left = [camera.join(cameras.left_s()) for camera in self._cameras.values()]
         for thread in reversed(threads):
-            thread.join(cameras.left_s() if thread.name.startswith(CAMERA) else deadline.left_s())
-            if thread.name.startswith(CAMERA):
-                self._inputs.finish(thread.name.removeprefix(CAMERA))
-        self._outcome.abandoned = tuple(thread.name for thread in threads if thread.is_alive())
+            thread.join(deadline.left_s())
+            left.append(thread.name if thread.is_alive() else None)
+        self._outcome.abandoned = tuple(name for name in left if name is not None)
 
     def _begin_stop(self) -> None:
         if self._deadline is None:
@@ -277,10 +276,12 @@ class Worker:
     def _camera(self, camera: CameraConfig) -> Camera:
         small = SmallSize.of(self._config.detector, self._models.face.spec)
 
-        def source(session: str, timeline: Timeline) -> Source:
-            return make_source(camera, session, timeline, small, wait=self._stop.wait, clocks=self._clocks)
+        def source(session: str, timeline: Timeline, wait: Callable[[float], bool]) -> Source:
+            return make_source(camera, session, timeline, small, wait=wait, clocks=self._clocks)
 
-        backoff = Backoff(FIRST_DELAY_S, LOST_CAP_S, random.Random())
+        def backoff() -> Backoff:
+            return Backoff(FIRST_DELAY_S, LOST_CAP_S, random.Random())
+
         live = is_live(camera)
         session = live_session if live else lambda: self._recording_session(camera)
         return Camera(camera, session, live, source, self._inputs, self._stop, self._clocks, backoff)
@@ -303,7 +304,9 @@ class Worker:
     def _report(self) -> Outcome:
         failed = {name: camera.failed for name, camera in self._cameras.items() if camera.failed}
         self._outcome.failed = failed
-        for name, count in self._inputs.dropped().items():
-            self._cameras[name].skipped[REPLACED] += count
-        self._outcome.skipped = {name: dict(camera.skipped) for name, camera in self._cameras.items() if camera.skipped}
+        self._outcome.hung = {name: camera.abandoned for name, camera in self._cameras.items() if camera.abandoned}
+        replaced = self._inputs.dropped()
+        for name, camera in self._cameras.items():
+            if skipped := camera.skipped + Counter({REPLACED: replaced.get(name, 0)}):
+                self._outcome.skipped[name] = dict(skipped)
         return self._outcome

@@ -6,6 +6,7 @@ clock per camera that only moves forward. Pure: arrival times are arguments.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -71,6 +72,15 @@ class Timeline:
     def reconnected(self) -> None:
         """The next frame belongs to a new connection: its PTS mean nothing, arrival tells how much was lost."""
         self._reconnected = self._now_s is not None
+
+    def successor(self) -> Timeline:
+        """One that goes on where this one stands, for another thread: this one may still be written into.
+
+        Whatever this one has placed so far lies before everything that the other will place.
+        """
+        other = copy.copy(self)
+        other.reconnected()
+        return other
 
     def stamp(self, pts_s: float | None, arrived_s: float, thinned: bool = False) -> Stamp:
         """Take one decoded frame. `pts_s`: its PTS in seconds or None; `arrived_s`: a monotonic clock.

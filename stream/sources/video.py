@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from av.container import InputContainer
@@ -119,6 +119,8 @@ class VideoSource:
     def open(self) -> StreamInfo:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
         container = self._container = self._connect(self.target())
+        if self._stop():  # asked here, too, because whoever waits for this thread learns by it that FFmpeg has returned
+            raise self._no_picture()
         self._end_s = self._proper_end_s(container)
         self._lag = LagWatch(self.settings.max_lag_s) if self.paced and math.isinf(self._end_s) else None
         self._bursts = container.format.name in PLAYLIST_FORMATS and math.isinf(self._end_s)
@@ -255,16 +257,23 @@ class VideoSource:
     def _packets(
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[av.Packet[VideoStream], float]]:
-        """Each packet and when it came. Raises SourceTimeout after the read timeout, FFmpeg's errors as they are."""
+        """Each packet and when it came. Raises SourceTimeout after the read timeout, FFmpeg's errors as they are.
+
+        Of a live source all streams are read: PyAV gives each packet its own timeout, those that it does not hand out
+        too, and so would never return from a camera that goes on with its sound alone.
+        """
         monotonic, limit_s = self.context.clocks.monotonic, self.settings.read_timeout_s if self.live else math.inf
-        packets = container.demux(stream)
+        packets: Iterator[av.Packet[Any]] = container.demux(*(() if self.live else (stream,)))
         asked_s = monotonic()
         for packet in packets:
             arrived_s = monotonic()
-            yield packet, arrived_s
+            ours = packet.stream.index == stream.index  # not `stream_index`: that of the last, empty ones is 0
+            if ours:
+                yield packet, arrived_s
             if arrived_s - asked_s >= limit_s:  # the timeout only shook out what FFmpeg's parser was still holding
                 raise self._late()
-            asked_s = monotonic()
+            if ours:
+                asked_s = monotonic()
 
     def _frames_of(self, packet: av.Packet[VideoStream], effort: Effort) -> list[av.VideoFrame]:
         if effort is Effort.NONE:
