@@ -163,6 +163,25 @@ def make_sound(path: Path, cover: bool = False) -> Path:
     return path
 
 
+def make_talking(path: Path, picture_s: int, sound_s: int) -> Path:
+    """Pictures (160x120, 25 fps) that end long before their sound does, in the container that the suffix names."""
+    rate = 16_000
+    with av.open(str(path), "w") as container:
+        video, audio = container.add_stream("libx264", rate=25), container.add_stream("mp2", rate=rate)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        audio.layout = "mono"
+        for index, picture in enumerate(pictures(picture_s, 25, (160, 120), [])):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts = index
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, rate * sound_s), np.int16), format="s16", layout="mono")
+        silence.sample_rate, silence.pts = rate, 0
+        container.mux(audio.encode(silence))
+        container.mux(audio.encode(None))
+    return path
+
+
 def truncated(whole: Path, path: Path, share: float = 0.6) -> Path:
     """The first `share` of a file's bytes. Of an MP4 the index at the end is lost, and nothing can be read."""
     content = whole.read_bytes()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stream import subscribe
-from tests.cli.conftest import World, events_of, process
+from stream import reader, sources, subscribe
+from stream.sources.base import StreamInfo
+from stream.sources.synthetic import SyntheticSource
+from tests.cli.conftest import Run, World, events_of, process
 from tests.redis_server import RedisServer
 from tests.rtsp_server import Behaviour, RtspServer
 
@@ -71,3 +76,42 @@ def test_a_camera_that_falls_silent_is_stalled_and_its_tracks_end(
             child.communicate(timeout=20)
     statuses = [event.status for event in events_of(out) if event.type == "camera.status"]
     assert statuses[:4] == ["connecting", "live", "stalled", "offline"]
+
+
+class HangsAtFirst(SyntheticSource):
+    """Does not come back from its first opening until the test lets it go: a name server that never answers."""
+
+    gate: threading.Event | None = None  # of the opening that is to hang
+
+    def open(self) -> StreamInfo:
+        gate, HangsAtFirst.gate = HangsAtFirst.gate, None
+        if gate is not None:
+            gate.wait()
+        return super().open()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    gate = threading.Event()
+    monkeypatch.setattr(HangsAtFirst, "gate", gate)
+    monkeypatch.setitem(sources.SOURCES, "synthetic", (__name__, HangsAtFirst.__name__))
+    monkeypatch.setattr(reader, "HANG_MARGIN_S", 0.2)
+    yield gate
+    gate.set()
+
+
+def test_a_camera_whose_thread_hangs_goes_on_without_it(
+    world: World, server: RedisServer, tmp_path: Path, emostream: Run, gate: threading.Event
+) -> None:
+    out = tmp_path / "events.jsonl"
+    config = tmp_path / "live.yaml"
+    config.write_text(world.config.read_text() + "source: {open_timeout_s: 0.1, realtime: true}\n")
+    options = ("--config", config, "--redis", server.url, "--out", out, "--json")
+    ended = emostream("run", "cam=synthetic:64x64@25?seconds=1", *options)
+    told = json.loads(ended.out)
+    assert (ended.code, told["hung"], told["failed"], told["abandoned"]) == (0, {"cam": 1}, {}, [])
+    assert "camera cam: threads of it that hung and were abandoned: 1" in ended.err.splitlines()
+    statuses = [event for event in events_of(out) if event.type == "camera.status"]
+    assert [event.status for event in statuses] == ["connecting", "offline", "connecting", "live", "ended"]
+    assert statuses[1].reason == "opening it hangs, whatever its timeout; its thread was abandoned"
+    assert len({event.session for event in statuses}) == 1

@@ -128,6 +128,27 @@ class TestCameras:
         assert type(error) is SourceError  # a camera does not end
         assert frames[-1].media_time_s < 0.36  # they came as fast as they could
 
+    def test_one_that_goes_on_with_its_sound_alone_is_noticed(self, tmp_path: Path) -> None:
+        """Packets come, and none of its picture: neither FFmpeg nor PyAV would ever call that a timeout."""
+        clips.make_talking(tmp_path / "talking.ts", picture_s=1, sound_s=30)
+        watch = Watch()
+
+        def look() -> float:  # time passes with every packet
+            watch.now_s += 0.02
+            return watch.now_s
+
+        with serving(tmp_path) as server:
+            camera = CameraConfig(name="cam", source=server.url("talking.ts"), settings=SourceConfig(analyse_hz=None))
+            timeline = Timeline(None, camera.settings.gap_s, live=True)
+            source = make_source(camera, "session", timeline, SMALL, wait=watch.wait, clocks=Clocks(look))
+            source.open()
+            frames = []
+            with pytest.raises(SourceTimeout, match="no answer in time"):  # noqa: PT012 - the loop is what ends in it
+                for frame in source.frames():
+                    frames.append(frame)
+            source.close()
+        assert 20 <= len(frames) <= 25  # the last may be held by the decoder, which waits for the next
+
 
 class TestHls:
     def test_a_recording_ends(self, playlist: Path) -> None:
