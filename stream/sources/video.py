@@ -119,8 +119,7 @@ class VideoSource:
     def open(self) -> StreamInfo:
         """Connect and decode the first picture, which alone knows the true size and rotation. Raises SourceError."""
         container = self._container = self._connect(self.target())
-        if self._stop():  # asked here, too, because whoever waits for this thread learns by it that FFmpeg has returned
-            raise self._no_picture()
+        self._stop()  # asked here, too, because whoever waits for this thread learns by it that FFmpeg has returned
         self._end_s = self._proper_end_s(container)
         self._lag = LagWatch(self.settings.max_lag_s) if self.paced and math.isinf(self._end_s) else None
         self._bursts = container.format.name in PLAYLIST_FORMATS and math.isinf(self._end_s)
