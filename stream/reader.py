@@ -20,7 +20,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -30,7 +30,7 @@ from stream.config import CameraConfig
 from stream.errors import Closed, SourceError, SourceInvalid, SourceRefused
 from stream.handover import Inputs
 from stream.records import CameraEnded, CameraState, ClockSource, Frame, Input, Tick
-from stream.sources.base import Source, StreamInfo
+from stream.sources.base import Source
 from stream.sources.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ FIRST_DELAY_S = 0.5
 CRASHES, CRASHES_S = 5, 60.0  # so many crashes of a live camera in so many seconds are a misfortune; more are a fault
 HANG_MARGIN_S = 5.0  # over FFmpeg's own timeouts: decoding, and the first import of PyAV, take time as well
 OPENINGS = 2.0  # times `open_timeout_s`: FFmpeg connects, then looks into the stream, and PyAV times each
+RESIZED = "size_changed"  # the discontinuity of a frame that has another size than the one before
 
 MakeSource = Callable[[str, Timeline, Callable[[float], bool]], Source]  # session, timeline, wait
 Doing = Literal["opening", "reading", "closing"]
@@ -169,9 +170,9 @@ class Reader:
         self.outlet.put(CameraState(*self._now(), state="connecting"))
         try:
             with self._connection() as source:
-                info = source.open()
+                source.open()
                 self._reports("reading", self._settings.read_timeout_s)
-                self._read(source, info)
+                self._read(source)
         except SourceError as error:
             return self._lost(error)
         except Closed:
@@ -201,18 +202,24 @@ class Reader:
             self._skipped += source.skipped
             self.due_s = math.inf
 
-    def _read(self, source: Source, info: StreamInfo) -> None:
-        """Hand on the frames; `live` stands before the first of them, and before the first after a stall."""
-        told = False
+    def _read(self, source: Source) -> None:
+        """Hand on the frames. `live` stands before the first of them, and before one after a stall or of another size.
+
+        A picture of another size is another view: boxes of the one mean nothing in the other, so its tracks begin anew.
+        """
+        size_px: tuple[int, int] | None = None
         for frame in source.frames():
             if self._over():
                 return
             self._reports("reading", self._settings.read_timeout_s)
             self._backoff.reset()
             self._last_frame_s = self._wiring.clocks.monotonic()
-            if self._stalled or not told:
-                self._stalled, told = False, True
-                self._tell_live(frame, info)
+            before_px, size_px = size_px, (frame.letterbox.width_px, frame.letterbox.height_px)
+            if self._stalled or size_px != before_px:
+                self._stalled = False
+                self._tell_live(frame)
+            if before_px not in (None, size_px):
+                frame = replace(frame, discontinuity=frame.discontinuity or RESIZED)
             self.outlet.put(frame)
             self.handed_on = True
 
@@ -263,7 +270,7 @@ class Reader:
         self.failed = reason
         self._end("failed", reason)
 
-    def _tell_live(self, frame: Frame, info: StreamInfo) -> None:
+    def _tell_live(self, frame: Frame) -> None:
         self.outlet.put(
             CameraState(
                 frame.camera_id,
@@ -272,8 +279,8 @@ class Reader:
                 frame.captured_at,
                 frame.clock_source,
                 state="live",
-                width_px=info.width_px,
-                height_px=info.height_px,
+                width_px=frame.letterbox.width_px,
+                height_px=frame.letterbox.height_px,
                 analyse_hz=self._settings.analyse_hz,
             )
         )

@@ -1,38 +1,34 @@
-"""A small RTSP/1.0 server that serves H.264 files as cameras, well or badly behaved.
+"""A small RTSP/1.0 server that serves H.264 and HEVC files as cameras, well or badly behaved.
 
     with RtspServer({"cam0": Behaviour(clip, speed=1.0, loop=True)}) as server:
         open(server.url("cam0"))
         server.set("cam0", Behaviour(clip, kind="cut"))     # from the next frame on, for open connections too
 
-RTP is interleaved in the TCP connection (RFC 2326 section 10.12), H.264 is packed by RFC 6184 (single NAL units and
-FU-A). One thread accepts, one serves each connection; leaving the context ends them all.
+RTP is interleaved in the TCP connection (RFC 2326 section 10.12) or goes over UDP, as the client asks. One thread
+accepts, one serves each connection; leaving the context ends them all.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import random
 import socket
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import av
+from tests.rtp import CLOCK_HZ, PAYLOAD_TYPE, Codec, describe, fragments, read_elementary
 
 Kind = Literal["normal", "stall", "cut", "refuse", "401", "404", "silent", "corrupt"]
 
-CLOCK_HZ = 90_000  # of RTP timestamps of video, RFC 3551
-PAYLOAD_TYPE = 96
 SSRC = 0x00E5_0001
-MTU = 1400
 START_SEQUENCE = 65_530  # wraps soon, as cameras' random starts do now and then
 START_TIMESTAMP = 4_294_000_000  # wraps after some ten seconds
 
@@ -41,87 +37,23 @@ START_TIMESTAMP = 4_294_000_000  # wraps after some ten seconds
 class Behaviour:
     """What a path of the server does."""
 
-    path: Path | None = None  # the H.264 file (MP4, MKV) that it plays
+    path: Path | None = None  # the file (MP4, MKV) that it plays
     kind: Kind = "normal"
     after: int = 0  # stall, cut, corrupt: begin once this many frames were sent on the connection
     lasting: int = 10**9  # corrupt: for this many frames
     speed: float | None = None  # times real time; None: as fast as the client reads
     loop: bool = False
+    then: tuple[
+        Path, ...
+    ] = ()  # played after `path` in the same session; parameter sets stand before each one's frames
     restart_pts: bool = False  # each round of a loop begins at the first timestamp again
+    retime: Callable[[int, float], float] | None = None  # number and timestamp of a frame -> the timestamp it is given
+    begin_at: int = 0  # the frame that a connection begins with, key frame or not
+    claims_hz: float | None = None  # the frame rate that the description tells
+    lose_every: int | None = None  # over UDP, one in so many packets does not arrive
     recording: bool = False  # the description tells a duration, as servers of files do and cameras do not
     user: str | None = None  # demanded with `password`, by Basic authentication
     password: str | None = None
-
-
-@dataclass(frozen=True)
-class AccessUnit:
-    """One coded frame."""
-
-    decode_s: float
-    pts_s: float
-    nals: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Elementary:
-    """An H.264 stream taken out of its container."""
-
-    parameter_sets: tuple[bytes, ...]  # SPS and PPS
-    units: tuple[AccessUnit, ...]  # in decoding order
-    duration_s: float
-
-
-@functools.cache
-def read_elementary(path: Path) -> Elementary:
-    """Demux an H.264 file whose NAL units are length-prefixed (ISO 14496-15), as in MP4 and Matroska."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        configuration = bytes(stream.codec_context.extradata or b"")
-        length_size = (configuration[4] & 3) + 1
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        first_s = min(float(packet.pts * packet.time_base) for packet in packets)
-        units = tuple(
-            AccessUnit(
-                float(packet.dts * packet.time_base),
-                float(packet.pts * packet.time_base) - first_s,
-                tuple(_split(bytes(packet), length_size)),
-            )
-            for packet in packets
-        )
-        interval_s = float(1 / stream.average_rate)
-    duration_s = max(unit.pts_s for unit in units) + interval_s
-    return Elementary(tuple(_parameter_sets(configuration)), units, duration_s)
-
-
-def _split(data: bytes, length_size: int) -> Iterator[bytes]:
-    at = 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + length_size], "big")
-        yield data[at + length_size : at + length_size + length]
-        at += length_size + length
-
-
-def _parameter_sets(configuration: bytes) -> Iterator[bytes]:
-    """SPS, then PPS, of an AVCDecoderConfigurationRecord."""
-    at = 5
-    for mask in (0x1F, 0xFF):
-        count, at = configuration[at] & mask, at + 1
-        for _ in range(count):
-            length = int.from_bytes(configuration[at : at + 2], "big")
-            yield configuration[at + 2 : at + 2 + length]
-            at += 2 + length
-
-
-def fragments(nal: bytes) -> Iterator[bytes]:
-    """RTP payloads of one NAL unit: itself, or FU-A pieces (RFC 6184 section 5.8) where it is too long."""
-    if len(nal) <= MTU:
-        yield nal
-        return
-    indicator, kind = (nal[0] & 0xE0) | 28, nal[0] & 0x1F
-    pieces = [nal[at : at + MTU - 2] for at in range(1, len(nal), MTU - 2)]
-    for number, piece in enumerate(pieces):
-        start, end = 0x80 * (number == 0), 0x40 * (number == len(pieces) - 1)
-        yield bytes([indicator, start | end | kind]) + piece
 
 
 class RtspServer:
@@ -214,10 +146,12 @@ class Session:
         self._reader = connection.makefile("rb")
         self._name = ""
         self._sequence = START_SEQUENCE
+        self._stack = contextlib.ExitStack()  # what the connection holds besides itself
+        self._datagrams: Datagrams | None = None  # None: interleaved
 
     def run(self) -> None:
         """Serve until either side closes."""
-        with self._reader:
+        with self._reader, self._stack:
             while request := self._request():
                 method, url, headers = request
                 behaviour = self._find(url)
@@ -257,25 +191,28 @@ class Session:
         elif behaviour.kind == "401" or not _authorized(behaviour, headers):
             self._reply(sequence, "401 Unauthorized", **{"WWW-Authenticate": 'Basic realm="camera"'})
         elif method == "DESCRIBE":
-            text = describe(read_elementary(behaviour.path), behaviour.recording)
+            text = describe(read_elementary(behaviour.path), behaviour.recording, behaviour.claims_hz)
             base = {"Content-Base": url + "/", "Content-Type": "application/sdp"}
             self._reply(sequence, "200 OK", text, **base)
         elif method == "SETUP":
             self._set_up(sequence, headers)
         elif method == "PLAY":
             self._reply(sequence, "200 OK", Session="1", Range="npt=0-")
-            self._play(read_elementary(behaviour.path))
+            self._play()
             return False
         else:
             self._reply(sequence, "200 OK", Session="1")
         return method != "TEARDOWN"
 
     def _set_up(self, sequence: str, headers: dict[str, str]) -> None:
-        if "TCP" in headers.get("transport", ""):
+        wanted = headers.get("transport", "")
+        if "TCP" in wanted:
             transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
-            self._reply(sequence, "200 OK", Session="1;timeout=60", Transport=transport)
         else:
-            self._reply(sequence, "461 Unsupported Transport")
+            ports = wanted.partition("client_port=")[2].partition(";")[0]
+            self._datagrams = self._stack.enter_context(Datagrams(int(ports.partition("-")[0])))
+            transport = f"RTP/AVP;unicast;client_port={ports};server_port={self._datagrams.ports}"
+        self._reply(sequence, "200 OK", Session="1;timeout=60", Transport=transport)
 
     def _reply(self, sequence: str, status: str, body: str = "", **headers: str) -> None:
         lines = [f"RTSP/1.0 {status}", f"CSeq: {sequence}", *(f"{key}: {value}" for key, value in headers.items())]
@@ -283,11 +220,11 @@ class Session:
             lines.append(f"Content-Length: {len(body)}")
         self._connection.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
 
-    def _play(self, stream: Elementary) -> None:
+    def _play(self) -> None:
         """Send frames as the path's behaviour of the moment says. Returns when the connection is to be closed."""
         noise = random.Random(7)
         started = time.monotonic()
-        for number, (due_s, timestamp_s, nals) in enumerate(self._rounds(stream)):
+        for number, (due_s, timestamp_s, codec, nals) in enumerate(self._rounds()):
             behaviour = self._server.behaviour(self._name)
             while behaviour is not None and behaviour.kind == "stall" and number >= behaviour.after:
                 self._server.pause(self._name, behaviour, None)
@@ -298,57 +235,78 @@ class Session:
                 self._server.pause(self._name, behaviour, started + due_s / behaviour.speed - time.monotonic())
             if behaviour.kind == "corrupt" and 0 <= number - behaviour.after < behaviour.lasting:
                 nals = tuple(bytes([nal[0]]) + noise.randbytes(max(len(nal) - 1, 20)) for nal in nals)
-            self._send(nals, timestamp_s)
+            if behaviour.retime is not None:
+                timestamp_s = behaviour.retime(number, timestamp_s)
+            self._send([part for nal in nals for part in fragments(nal, codec)], timestamp_s, behaviour.lose_every)
         self._send_bye()
 
-    def _rounds(self, stream: Elementary) -> Iterator[tuple[float, float, tuple[bytes, ...]]]:
-        """(when it is due, its timestamp, its NAL units) of each frame, over all rounds of a loop."""
-        begin_s = 0.0
-        while True:
-            behaviour = self._server.behaviour(self._name) or Behaviour()
-            stamp_s = 0.0 if behaviour.restart_pts else begin_s
-            for unit in stream.units:
-                yield begin_s + unit.decode_s, stamp_s + unit.pts_s, unit.nals
+    def _rounds(self) -> Iterator[tuple[float, float, Codec, tuple[bytes, ...]]]:
+        """(when it is due, its timestamp, its codec, its NAL units) of each frame, over all rounds of a loop."""
+        begin_s, first = 0.0, (self._server.behaviour(self._name) or Behaviour()).begin_at
+        while (behaviour := self._server.behaviour(self._name)) is not None and behaviour.path is not None:
+            round_s = begin_s
+            for number, stream in enumerate(map(read_elementary, (behaviour.path, *behaviour.then))):
+                stamp_s = begin_s - round_s if behaviour.restart_pts else begin_s
+                sets = stream.parameter_sets if behaviour.then or number else ()
+                for unit in stream.units[first:]:
+                    yield begin_s + unit.decode_s, stamp_s + unit.pts_s, stream.codec, (*sets, *unit.nals)
+                    sets = ()
+                first, begin_s = 0, begin_s + stream.duration_s
             if not behaviour.loop:
                 return
-            begin_s += stream.duration_s
 
-    def _send(self, nals: tuple[bytes, ...], timestamp_s: float) -> None:
-        payloads = [payload for nal in nals for payload in fragments(nal)]
+    def _send(self, payloads: list[bytes], timestamp_s: float, lose_every: int | None) -> None:
         timestamp = (START_TIMESTAMP + round(timestamp_s * CLOCK_HZ)) & 0xFFFF_FFFF
-        message = bytearray()
+        packets = []
         for number, payload in enumerate(payloads):
             marker = 0x80 * (number == len(payloads) - 1)
             header = struct.pack(">BBHII", 0x80, marker | PAYLOAD_TYPE, self._sequence, timestamp, SSRC)
-            message += struct.pack(">cBH", b"$", 0, len(header) + len(payload)) + header + payload
+            packets.append(header + payload)
             self._sequence = (self._sequence + 1) & 0xFFFF
-        self._connection.sendall(message)
+        if self._datagrams is not None:
+            self._datagrams.send(packets, lose_every)
+        else:
+            self._connection.sendall(b"".join(_interleaved(0, packet) for packet in packets))
 
     def _send_bye(self) -> None:
         """RTCP BYE (RFC 3550 section 6.6) after an empty receiver report: this source has ended."""
         packet = struct.pack(">BBHI", 0x80, 201, 1, SSRC) + struct.pack(">BBHI", 0x81, 203, 1, SSRC)
-        self._connection.sendall(struct.pack(">cBH", b"$", 1, len(packet)) + packet)
+        if self._datagrams is not None:
+            self._datagrams.send_control(packet)
+        else:
+            self._connection.sendall(_interleaved(1, packet))
 
 
-def describe(stream: Elementary, recording: bool) -> str:
-    """The SDP of a stream (RFC 4566, and RFC 6184 section 8.2 for H.264)."""
-    sets = stream.parameter_sets
-    encoded = ",".join(base64.b64encode(each).decode() for each in sets)
-    profile = sets[0][1:4].hex()
-    end = f"{stream.duration_s:.3f}" if recording else ""
-    lines = [
-        "v=0",
-        "o=- 0 0 IN IP4 127.0.0.1",
-        "s=camera",
-        "c=IN IP4 0.0.0.0",
-        "t=0 0",
-        f"a=range:npt=0-{end}",
-        f"m=video 0 RTP/AVP {PAYLOAD_TYPE}",
-        f"a=rtpmap:{PAYLOAD_TYPE} H264/{CLOCK_HZ}",
-        f"a=fmtp:{PAYLOAD_TYPE} packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={encoded}",
-        "a=control:track0",
-    ]
-    return "\r\n".join(lines) + "\r\n"
+class Datagrams:
+    """RTP and RTCP to one client over UDP. Its sockets live while it is entered."""
+
+    def __init__(self, client_port: int) -> None:
+        self._client_port = client_port
+        self._sent = 0
+        self._data, self._control = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for each in (self._data, self._control):
+            each.bind(("127.0.0.1", 0))
+        self.ports = f"{self._data.getsockname()[1]}-{self._control.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._data.close()
+        self._control.close()
+
+    def send(self, packets: list[bytes], lose_every: int | None) -> None:
+        for packet in packets:
+            self._sent += 1
+            if lose_every is None or self._sent % lose_every:
+                self._data.sendto(packet, ("127.0.0.1", self._client_port))
+
+    def send_control(self, packet: bytes) -> None:
+        self._control.sendto(packet, ("127.0.0.1", self._client_port + 1))
+
+
+def _interleaved(channel: int, packet: bytes) -> bytes:
+    return struct.pack(">cBH", b"$", channel, len(packet)) + packet
 
 
 def _authorized(behaviour: Behaviour, headers: dict[str, str]) -> bool:

@@ -24,6 +24,7 @@ from stream.records import CameraEnded, CameraState, Frame, Input, Tick
 from stream.runtime import WATCH_S
 from stream.sources.base import StreamInfo
 from stream.sources.timeline import Timeline
+from tests.fakes import FakeStop
 from tests.makers import frame
 
 PATIENCE_S = 20.0  # for a thread that is about to do something, on a busy machine
@@ -85,23 +86,6 @@ class ScriptedSource:
 
     def close(self) -> None:
         self.closed += 1
-
-
-class FakeStop:
-    """Behind what a camera asks of threading.Event: waiting takes no time, and is written down."""
-
-    def __init__(self, after_waits: int = 100) -> None:
-        self.waits: list[float] = []
-        self.on_wait: Callable[[float], None] = lambda _: None
-        self.after = after_waits
-
-    def is_set(self) -> bool:
-        return len(self.waits) >= self.after
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits.append(timeout or 0.0)
-        self.on_wait(timeout or 0.0)
-        return self.is_set()
 
 
 class Bench:

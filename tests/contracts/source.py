@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stream.config import CameraConfig, SourceConfig
+from stream.errors import SourceError
 from stream.records import Frame
 from stream.sources import SmallSize, Source, Timeline, is_live, make_source
 
@@ -30,6 +31,17 @@ def connected(address: str, wait: Callable[[float], bool] | None = None, **setti
         yield source
     finally:
         source.close()
+
+
+def read(source: Source) -> tuple[list[Frame], SourceError | None]:
+    """Everything up to the end, and the error in which it ended."""
+    frames: list[Frame] = []
+    try:
+        source.open()
+        frames.extend(source.frames())
+    except SourceError as error:
+        return frames, error
+    return frames, None
 
 
 class SourceContract:

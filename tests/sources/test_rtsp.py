@@ -17,8 +17,9 @@ from stream.errors import SourceError, SourceRefused, SourceTimeout
 from stream.records import Frame
 from stream.sources import SmallSize, Source, Timeline, make_source
 from tests import clips
-from tests.contracts.source import connected
-from tests.rtsp_server import START_TIMESTAMP, Behaviour, Kind, RtspServer, fragments, read_elementary, recovered
+from tests.contracts.source import connected, read
+from tests.rtp import fragments, read_elementary
+from tests.rtsp_server import START_TIMESTAMP, Behaviour, Kind, RtspServer, recovered
 
 SHORT_S = 0.5  # a timeout that is expected to pass
 SLACK_S = 0.6  # how much later than a timeout its error may come on a busy machine
@@ -34,17 +35,6 @@ def camera(clip_folder: Path) -> Path:
 def server(camera: Path) -> Iterator[RtspServer]:
     with RtspServer({"cam": Behaviour(camera)}) as server:
         yield server
-
-
-def read(source: Source) -> tuple[list[Frame], SourceError | None]:
-    """Everything up to the end, and the error in which it ended."""
-    frames: list[Frame] = []
-    try:
-        source.open()
-        frames.extend(source.frames())
-    except SourceError as error:
-        return frames, error
-    return frames, None
 
 
 def behave(server: RtspServer, camera: Path, kind: Kind, **more: object) -> str:
