@@ -109,6 +109,7 @@ class VideoSource:
         self._decoded: Generator[Picture, None, None] | None = None
         self._pictures: Iterator[Picture] = iter(())
         self._lag: LagWatch | None = None
+        self._effort_before = Effort.ALL  # for the packet before
         self._end_s = 0.0  # an end of the stream before this much of it was seen means that it broke off
         self._seen_s = 0.0  # from the first PTS of this connection to the last
         self._timeless = False  # whether its timestamps are made up
@@ -275,18 +276,38 @@ class VideoSource:
                 asked_s = monotonic()
 
     def _frames_of(self, packet: av.Packet[VideoStream], effort: Effort) -> list[av.VideoFrame]:
-        if effort is Effort.NONE:
-            self.skipped[SKIPPED[effort]] += 1
-            return []
+        """The pictures that come out with this packet. Raises SourceInvalid for one that is too large.
+
+        A decoder that may have to reorder holds pictures back until others have come. Of key frames alone those would
+        be seconds late, so it is drained where pictures become rare, and after each key frame.
+        """
+        stream = packet.stream
+        rarer = effort >= Effort.KEY_FRAMES and effort is not self._effort_before
+        self._effort_before = effort
+        frames = self._drained(stream) if rarer else []
         try:
-            frames = packet.decode()
+            own = packet.decode() if effort is not Effort.NONE else []
         except av.error.FFmpegError:
             self.skipped[UNDECODABLE] += 1
-            return []
-        if effort is not Effort.ALL and not frames:
+            return frames
+        if effort is Effort.KEY_FRAMES and packet.is_keyframe:
+            own += self._drained(stream)
+        if effort is not Effort.ALL and not own:
             self.skipped[SKIPPED[effort]] += 1
+        frames += own
         for frame in frames:
             self._check_size(frame.width, frame.height)
+        return frames
+
+    def _drained(self, stream: VideoStream) -> list[av.VideoFrame]:
+        """What the decoder still holds. It goes on with the next key frame."""
+        try:
+            frames = stream.decode(None)
+        except av.error.FFmpegError:
+            frames = []
+        stream.codec_context.flush_buffers()
+        for frame in frames:
+            frame.time_base = stream.time_base  # PyAV knows it from the packet only
         return frames
 
     def _effort(self, packet: av.Packet[VideoStream], arrived_s: float) -> Effort:
