@@ -7,6 +7,8 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,34 @@ def test_a_camera_that_falls_silent_is_stalled_and_its_tracks_end(
             child.communicate(timeout=20)
     statuses = [event.status for event in events_of(out) if event.type == "camera.status"]
     assert statuses[:4] == ["connecting", "live", "stalled", "offline"]
+
+
+def test_a_password_that_is_changed_keeps_one_camera_away_and_no_other(
+    world: World, server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "events.jsonl"
+    playing = Behaviour(path=world.moody, speed=1.0, loop=True)
+    right = replace(playing, user="admin", password="s3cret")
+    with RtspServer({"locked": right, "steady": playing}) as rtsp:
+        monkeypatch.setenv("LOCKED", rtsp.url("locked", "admin", "s3cret"))
+        sources = ("locked=${LOCKED}", f"steady={rtsp.url('steady')}")
+        with process("run", *sources, "--config", world.config, "--redis", server.url, "--out", out) as child:
+            read_until(child, "locked arrived")
+            rtsp.set("locked", replace(right, kind="cut", password="another"))
+            read_until(child, "locked offline", "locked offline 401", "locked offline 401")
+            rtsp.set("locked", right)
+            read_until(child, "locked live")
+            child.send_signal(signal.SIGTERM)
+            _, err = child.communicate(timeout=20)
+    assert child.returncode == 0
+    assert "s3cret" not in err + out.read_text()
+    events = events_of(out)
+    refused = [event for event in events if event.type == "camera.status" and "401" in (event.reason or "")]
+    assert all(event.retry_in_s is not None and event.retry_in_s <= reader.REFUSED_CAP_S for event in refused)
+    times = [event.media_time_s for event in events if event.camera_id == "steady" and event.type != "camera.status"]
+    assert max(later - earlier for earlier, later in pairwise(times)) < 2.5  # a sample a second, or a face that comes
+    steady = [e.status for e in events if e.type == "camera.status" and e.camera_id == "steady"]
+    assert steady == ["connecting", "live", "ended"]
 
 
 class HangsAtFirst(SyntheticSource):
