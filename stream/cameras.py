@@ -131,7 +131,7 @@ class Camera:
             self._backoff.reset()
         delay_s: float | None = self._backoff.next_s(LOST_CAP_S)
         self._begin_s = self._clocks.monotonic() + (delay_s or 0.0)
-        reason = f"{hung.doing} it hangs, whatever its timeout; its thread was abandoned"
+        reason = f"{hung.doing} it hangs beyond its timeout (a name server, a driver?); its thread was abandoned"
         if len(self._hanging) >= MOST_ABANDONED:
             reason, delay_s = f"{reason}; {len(self._hanging)} of them hang, and one must return first", None
         log.error("camera %s is offline: %s", self.camera_id, reason)

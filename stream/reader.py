@@ -197,10 +197,12 @@ class Reader:
             self._reports("closing", self._settings.read_timeout_s)
             self._last_frame_s = None
             self._stalled = False
-            source.close()
-            self._source = None
-            self._skipped += source.skipped
-            self.due_s = math.inf
+            try:
+                source.close()
+            finally:
+                self._source = None
+                self._skipped += source.skipped
+                self.due_s = math.inf
 
     def _read(self, source: Source) -> None:
         """Hand on the frames. `live` stands before the first of them, and before one after a stall or of another size.

@@ -157,9 +157,11 @@ class Session:
                 behaviour = self._find(url)
                 if behaviour is not None and behaviour.kind == "refuse":
                     return
-                if behaviour is not None and behaviour.kind == "silent":
-                    self._reader.read()  # until the client gives up
-                    return
+                while (
+                    behaviour is not None and behaviour.kind == "silent"
+                ):  # as one that hangs; then it answers after all
+                    self._server.pause(self._name, behaviour, None)
+                    behaviour = self._server.behaviour(self._name)
                 if not self._answer(method, url, headers, behaviour):
                     return
 

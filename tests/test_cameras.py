@@ -307,7 +307,9 @@ class TestHanging:
             "connecting", "live", "Frame", "offline", "ended",
         ]  # fmt: skip
         offline = next(item for item in inputs if isinstance(item, CameraEnded))
-        assert offline.reason == "reading it hangs, whatever its timeout; its thread was abandoned"
+        assert (
+            offline.reason == "reading it hangs beyond its timeout (a name server, a driver?); its thread was abandoned"
+        )
         assert offline.retry_in_s is not None
         assert offline.retry_in_s <= LOST_CAP_S
         assert bench.inputs.dropped() == {"cam1": 2}  # one of each connection: none came after the cut
@@ -347,7 +349,10 @@ class TestHanging:
         join_all()
         offline = [item for item in inputs if isinstance(item, CameraEnded)][:MOST_ABANDONED]
         assert [item.retry_in_s is None for item in offline] == [False, False, True]
-        assert offline[0].reason == "opening it hangs, whatever its timeout; its thread was abandoned"
+        assert (
+            offline[0].reason
+            == "opening it hangs beyond its timeout (a name server, a driver?); its thread was abandoned"
+        )
         assert str(offline[-1].reason).endswith("; 3 of them hang, and one must return first")
         assert told(inputs)[-5:] == ["connecting", "live", "Frame", "offline", "ended"]
 

@@ -86,6 +86,18 @@ def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
             child.kill()
 
 
+def read_until(child: subprocess.Popen[str], *words: str) -> None:
+    """Read what the worker prints until each of `words` has come, in this order."""
+    assert child.stdout is not None
+    wanted = list(words)
+    for line in child.stdout:
+        if all(part in line for part in wanted[0].split()):
+            wanted.pop(0)
+            if not wanted:
+                return
+    raise AssertionError(f"the worker ended before it said {wanted[0]!r}")
+
+
 def events_of(path: Path) -> list[AnyEvent]:
     """The events of a JSON Lines file; every line must be one."""
     events = [parse(line) for line in path.read_text().splitlines()]

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from stream import reader, sources, subscribe
-from stream.sources.base import StreamInfo
-from stream.sources.synthetic import SyntheticSource
-from tests.cli.conftest import Run, World, events_of, process
+from stream import reader, subscribe
+from tests.cli.conftest import World, events_of, process, read_until
 from tests.redis_server import RedisServer
 from tests.rtsp_server import Behaviour, RtspServer
 
 pytestmark = pytest.mark.redis
-
-
-def read_until(child: subprocess.Popen[str], *words: str) -> None:
-    """Read what the worker prints until each of `words` has come, in this order."""
-    assert child.stdout is not None
-    wanted = list(words)
-    for line in child.stdout:
-        if all(part in line for part in wanted[0].split()):
-            wanted.pop(0)
-            if not wanted:
-                return
-    raise AssertionError(f"the worker ended before it said {wanted[0]!r}")
 
 
 def test_a_camera_that_is_cut_comes_back(world: World, server: RedisServer, tmp_path: Path) -> None:
@@ -106,42 +88,3 @@ def test_a_password_that_is_changed_keeps_one_camera_away_and_no_other(
     assert max(later - earlier for earlier, later in pairwise(times)) < 2.5  # a sample a second, or a face that comes
     steady = [e.status for e in events if e.type == "camera.status" and e.camera_id == "steady"]
     assert steady == ["connecting", "live", "ended"]
-
-
-class HangsAtFirst(SyntheticSource):
-    """Does not come back from its first opening until the test lets it go: a name server that never answers."""
-
-    gate: threading.Event | None = None  # of the opening that is to hang
-
-    def open(self) -> StreamInfo:
-        gate, HangsAtFirst.gate = HangsAtFirst.gate, None
-        if gate is not None:
-            gate.wait()
-        return super().open()
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    gate = threading.Event()
-    monkeypatch.setattr(HangsAtFirst, "gate", gate)
-    monkeypatch.setitem(sources.SOURCES, "synthetic", (__name__, HangsAtFirst.__name__))
-    monkeypatch.setattr(reader, "HANG_MARGIN_S", 0.2)
-    yield gate
-    gate.set()
-
-
-def test_a_camera_whose_thread_hangs_goes_on_without_it(
-    world: World, server: RedisServer, tmp_path: Path, emostream: Run, gate: threading.Event
-) -> None:
-    out = tmp_path / "events.jsonl"
-    config = tmp_path / "live.yaml"
-    config.write_text(world.config.read_text() + "source: {open_timeout_s: 0.1, realtime: true}\n")
-    options = ("--config", config, "--redis", server.url, "--out", out, "--json")
-    ended = emostream("run", "cam=synthetic:64x64@25?seconds=1", *options)
-    told = json.loads(ended.out)
-    assert (ended.code, told["hung"], told["failed"], told["abandoned"]) == (0, {"cam": 1}, {}, [])
-    assert "camera cam: threads of it that hung and were abandoned: 1" in ended.err.splitlines()
-    statuses = [event for event in events_of(out) if event.type == "camera.status"]
-    assert [event.status for event in statuses] == ["connecting", "offline", "connecting", "live", "ended"]
-    assert statuses[1].reason == "opening it hangs, whatever its timeout; its thread was abandoned"
-    assert len({event.session for event in statuses}) == 1
