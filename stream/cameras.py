@@ -100,9 +100,8 @@ class Camera:
         if thread is not None:
             thread.join(timeout_s)
         alive = thread is not None and thread.is_alive()
-        if alive and self._wiring.live:
-            self._replace()
-        if self._wiring.live and (alive or (thread is None and self.abandoned)):
+        waits = thread is None and self.abandoned > 0
+        if waits or (alive and self._wiring.live and self._replace()):
             self._reader.run()  # nobody else is there to tell its end, and with stop set that is all it does
         self._inputs.finish(self.camera_id)
         return thread.name if thread is not None and alive else None
@@ -123,26 +122,34 @@ class Camera:
     def _abandon(self, thread: threading.Thread) -> None:
         """Let go of a thread that hangs, tell it, and set the time for the next."""
         hung = self._reader
-        self._replace()
+        self._suspected_s = None
+        if not self._replace():
+            return
         self.abandoned += 1
+        self._thread = None
         self._hanging = [each for each in (*self._hanging, thread) if each.is_alive()]
-        self._thread, self._suspected_s = None, None
         if hung.handed_on:
             self._backoff.reset()
-        delay_s: float | None = self._backoff.next_s(LOST_CAP_S)
-        self._begin_s = self._clocks.monotonic() + (delay_s or 0.0)
+        delay_s = self._backoff.next_s(LOST_CAP_S)
+        self._begin_s = self._clocks.monotonic() + delay_s
         reason = f"{hung.doing} it hangs beyond its timeout (a name server, a driver?); its thread was abandoned"
-        if len(self._hanging) >= MOST_ABANDONED:
-            reason, delay_s = f"{reason}; {len(self._hanging)} of them hang, and one must return first", None
+        many = len(self._hanging) >= MOST_ABANDONED
+        if many:
+            reason += f"; {len(self._hanging)} of them hang, and one must return first"
         log.error("camera %s is offline: %s", self.camera_id, reason)
-        self._reader.tell_offline(reason, delay_s)
+        self._reader.tell_offline(reason, None if many else delay_s)
 
-    def _replace(self) -> None:
-        """Cut the reader off and make the one that goes on in its place; its thread does not run yet."""
+    def _replace(self) -> bool:
+        """Cut the reader off and make the one that goes on in its place; its thread does not run yet.
+
+        False, and nothing is changed: it has come to its end meanwhile, and has told it.
+        """
         hung = self._reader
-        hung.outlet.cut()
+        if not hung.outlet.cut():
+            return False
         self._skipped += hung.skipped()
         self._reader = Reader(self._wiring, Outlet(self._inputs), hung.timeline.successor(), self._new_backoff())
+        return True
 
     def _take_over(self) -> None:
         """Begin anew once it is time and few enough threads hang; one that was given up begins only to tell so."""

@@ -70,8 +70,9 @@ class Outlet:
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
-        self._changing = threading.Lock()  # guards `is_cut` together with what is put
+        self._changing = threading.Lock()  # guards both below, together with what is put
         self.is_cut = False
+        self._finished = False
 
     def put(self, item: Input) -> None:
         """Hand one input on. Raises Closed after the cut, and when the analysis has gone."""
@@ -84,12 +85,14 @@ class Outlet:
         """This camera hands on nothing more; after the cut that is not for this thread to say."""
         with self._changing:
             if not self.is_cut:
+                self._finished = True
                 self._inputs.finish(camera_id)
 
-    def cut(self) -> None:
-        """From any thread."""
+    def cut(self) -> bool:
+        """From any thread. False: too late, it has finished."""
         with self._changing:
-            self.is_cut = True
+            self.is_cut = not self._finished
+            return self.is_cut
 
 
 class Reader:

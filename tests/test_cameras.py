@@ -178,12 +178,17 @@ class TestHanging:
         inputs = Inputs(["cam1"], [])
         outlet = Outlet(inputs)
         outlet.put(frame())
-        outlet.cut()
+        assert outlet.cut()
         with pytest.raises(Closed):
             outlet.put(frame("cam1", 0.2))
         outlet.finish("cam1")
         inputs.put(frame("cam1", 0.4))  # by its successor: the camera is not finished, and lost no frame but one
         assert [item.media_time_s for item in inputs.take()] == [0.4]
+
+    def test_one_that_has_told_its_end_is_not_cut_off(self) -> None:
+        outlet = Outlet(Inputs(["cam1"], []))
+        outlet.finish("cam1")
+        assert not outlet.cut()
 
     def test_only_so_many_threads_of_a_camera_hang_at_a_time(self) -> None:
         hangs = [Hang() for _ in range(MOST_ABANDONED)]
