@@ -21,15 +21,13 @@ from typing import Any, Final
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 
 from stream.backoff import Backoff
 from stream.clocks import never
 from stream.errors import SinkRefused
 from stream.events import AnyEvent, parse
 from stream.group_reader import GroupReader, Membership
-from stream.sinks.link import bad_url, connect, sentence, settings
+from stream.sinks.link import aconnect, connect, sentence
 from stream.sinks.redis import CHANNELS, PROBE, stream_key
 from stream.subscription import (
     BLOCK_S,
@@ -99,7 +97,7 @@ def asubscribe(
     """`subscribe` for asyncio: the same arguments, the same promises."""
     wish = Wish(_names(cameras), from_, idle_s, stop.is_set if stop else never)
     reader = _reader(wish, group, consumer, lease_s)
-    client = _async_client(url, timeout_s + BLOCK_S)
+    client = aconnect(url, timeout_s + BLOCK_S)
     client.response_callbacks.clear()
     return _aread(reader, client, _Trouble(url))
 
@@ -113,6 +111,9 @@ def listen(
     timeout_s: float = TIMEOUT_S,
 ) -> Generator[AnyEvent, None, None]:
     """Events of these cameras (None: of all) as they are published; what happens while nobody listens is not heard.
+
+    A Redis that lost its last events (back from a dump, or a replica that became primary) hears them again from the
+    worker, and so do we.
 
     Listening begins with the first `next`. Ends and raises as `subscribe` does. A Redis that is silent for `timeout_s`
     is asked whether it lives; without an answer within as long again, the connection counts as lost.
@@ -132,7 +133,7 @@ def alisten(
 ) -> AsyncGenerator[AnyEvent, None]:
     """`listen` for asyncio: the same arguments, the same promises."""
     wish = Wish(_names(cameras), idle_s=idle_s, stopped=stop.is_set if stop else never)
-    return _ahear(wish, _async_client(url, timeout_s), timeout_s, _Trouble(url))
+    return _ahear(wish, aconnect(url, timeout_s), timeout_s, _Trouble(url))
 
 
 class _Trouble:
@@ -364,11 +365,3 @@ def _reader(wish: Wish, group: str | None, consumer: str | None, lease_s: float)
     name = consumer or socket.gethostname()
     token = f"{name}-{os.getpid()}-{secrets.token_hex(4)}"
     return GroupReader(wish, time.monotonic, Membership(group, name, token, lease_s))
-
-
-def _async_client(url: str, timeout_s: float) -> redis.asyncio.Redis:
-    try:
-        retry = AsyncRetry(NoBackoff(), 0)
-        return redis.asyncio.Redis.from_url(url, retry=retry, **settings(timeout_s))
-    except (ValueError, TypeError):
-        raise bad_url(url) from None

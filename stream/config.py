@@ -122,7 +122,7 @@ class AggregateConfig(Section):
 class RedisConfig(Section):
     """Where events go. Without a URL, `run` starts a private Redis."""
 
-    url: str | None = Field(default=None, repr=False)  # redis://, rediss:// or unix://; may hold ${VARIABLE}
+    url: str | None = Field(default=None, repr=False)  # redis:, rediss:, unix: or redis+sentinel:; may hold ${VARIABLE}
     maxlen: int = Field(default=100_000, ge=100)  # entries kept per camera, about
     timeout_s: Positive = 5.0  # connect, and each command
     lease_s: Positive = 10.0  # a camera belongs to the worker that renewed its lease this recently

@@ -29,13 +29,17 @@ class RedisServer:
         self._command = [str(binary), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *options]
         self._command += ["--appendonly", "yes", "--appendfsync", "always"]
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
 
     def start(self) -> None:
         """Start (again) on the same port and data; returns when it takes commands."""
@@ -72,6 +76,15 @@ class RedisServer:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def keep_copy(self, place: Path) -> None:
+        """A dump of this moment: everything that was answered is in it."""
+        shutil.copytree(self.folder, place)
+
+    def put_back(self, place: Path) -> None:
+        """Of a server that does not run: what it reads at its next start is that copy."""
+        self.forget()
+        shutil.copytree(place, self.folder, dirs_exist_ok=True)
+
     def client(self) -> redis.Redis:
         """A plain client, for looking from outside; to be closed."""
         return redis.Redis(port=self.port, host="127.0.0.1", protocol=2, decode_responses=True)
@@ -83,14 +96,14 @@ class RedisServer:
         process.communicate(timeout=10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _binary() -> Path:
+def binary() -> Path:
     chosen = os.environ.get("EMOSTREAM_TEST_REDIS")
     binary = Path(chosen) if chosen else find_server()
     if binary is None:
@@ -100,7 +113,7 @@ def _binary() -> Path:
 
 def _server(*options: str) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="emostream-redis-") as folder:
-        server = RedisServer(_binary(), Path(folder), *options)
+        server = RedisServer(binary(), Path(folder), *options)
         yield server
         server.stop()
 

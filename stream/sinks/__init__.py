@@ -28,6 +28,8 @@ SINKS: dict[str, Callable[[str, RedisConfig, str, RunNotes | None], Sink]] = {  
     "redis": _redis,
     "rediss": _redis,
     "unix": _redis,
+    "redis+sentinel": _redis,
+    "rediss+sentinel": _redis,
     "file": _file,
 }
 

@@ -138,7 +138,8 @@ class RedisSink:
             self._redis.xadd(PROBE, {"probe": ""}, nomkstream=True)
             self._say_again()
         except redis.RedisError as error:
-            if "Invalid stream ID" in str(error) or "unknown command" in str(error):  # it takes NOMKSTREAM for an id
+            text = str(error)
+            if "Invalid stream ID" in text or ("unknown command" in text and "XADD" in text):  # NOMKSTREAM is no id
                 raise SinkRefused(f"{self.name}: this Redis is too old; 6.2 or newer is needed") from None
             raise sentence(error, self.name) from None
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -103,3 +103,16 @@ class Program:
                 self._changed.notify_all()
         finally:
             events.close()
+
+
+@contextmanager
+def reading(
+    ask: Callable[..., Generator[AnyEvent, None, None]], *arguments: object, **more: object
+) -> Iterator[Program]:
+    """A program that reads what `ask` (subscribe or listen) answers, until the end of the block."""
+    stop = threading.Event()
+    program = Program(ask(*arguments, stop=stop, **more), stop)
+    try:
+        yield program
+    finally:
+        program.stop()
