@@ -27,7 +27,7 @@ from stream.clocks import never
 from stream.errors import SinkRefused
 from stream.events import AnyEvent, parse
 from stream.group_reader import GroupReader, Membership
-from stream.sinks.link import aconnect, connect, sentence
+from stream.sinks.link import aconnect, connect, sentence, unwrapped
 from stream.sinks.redis import CHANNELS, PROBE, stream_key
 from stream.subscription import (
     BLOCK_S,
@@ -152,7 +152,9 @@ class _Trouble:
     def wait_s(self, error: redis.RedisError) -> float:
         """Seconds until the next try. Raises SinkError or SinkRefused where trying again makes no sense."""
         ours = sentence(error, self._name)
-        passing = isinstance(error, redis.ReadOnlyError) or not isinstance(ours, SinkRefused)  # a fail-over passes
+        passing = isinstance(unwrapped(error), redis.ReadOnlyError) or not isinstance(
+            ours, SinkRefused
+        )  # a fail-over passes
         if not self._reached or not passing:
             raise ours from None
         delay_s = self._backoff.next_s()

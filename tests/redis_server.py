@@ -41,10 +41,12 @@ class RedisServer:
     def running(self) -> bool:
         return self._process is not None
 
-    def start(self) -> None:
-        """Start (again) on the same port and data; returns when it takes commands."""
-        command = [*self._command, "--port", str(self.port)]
+    def start(self, *options: str, ready: bool = True) -> None:
+        """Start (again) on the same port and data; returns when it takes commands, or with `ready=False` at once."""
+        command = [*self._command, "--port", str(self.port), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if not ready:
+            return
         assert self._process.stdout is not None
         said = []
         for line in self._process.stdout:

@@ -100,10 +100,15 @@ class Leases:
         try:
             self._redis.set(worker_key(self._worker), json.dumps(words), px=self._lease_ms)
         except redis.RedisError as error:
-            raise sentence(error, self.name) from None
+            raise self._trouble(error) from None
 
     def _run(self, script: str, key: str, *arguments: Any) -> bool:
         try:
             return bool(self._redis.eval(script, 1, key, self._worker, *arguments))
         except redis.RedisError as error:
-            raise sentence(error, self.name) from None
+            raise self._trouble(error) from None
+
+    def _trouble(self, error: redis.RedisError) -> SinkError:
+        """The next question goes out on a new connection: behind Sentinels, to whoever is primary then."""
+        self._redis.connection_pool.disconnect(inuse_connections=False)
+        return sentence(error, self.name)

@@ -19,7 +19,12 @@ from stream.errors import ConfigError, SinkError, SinkRefused
 from stream.sinks import sentinel
 from stream.urls import mask, scrub
 
-NO_MASTER = (redis.sentinel.MasterNotFoundError, redis.asyncio.sentinel.MasterNotFoundError)
+_IN_SCRIPT: dict[str, type[redis.ResponseError]] = {
+    "READONLY": redis.ReadOnlyError,
+    "OOM": redis.exceptions.OutOfMemoryError,
+    "NOPERM": redis.exceptions.NoPermissionError,
+}
+_NO_MASTER = (redis.sentinel.MasterNotFoundError, redis.asyncio.sentinel.MasterNotFoundError)
 
 
 def connect(url: str, timeout_s: float, **more: Any) -> redis.Redis:
@@ -77,13 +82,25 @@ def _bad_url(url: str) -> ConfigError:
     )
 
 
+def unwrapped(error: redis.RedisError) -> redis.RedisError:
+    """What a command inside a script of ours was refused for; Redis 6.2 answers a report about the script instead."""
+    text = str(error)
+    if "@user_script" not in text:
+        return error
+    return next((kind(text) for word, kind in _IN_SCRIPT.items() if f"-{word} " in text), error)
+
+
 def sentence(error: redis.RedisError, name: str) -> SinkError:
     """A redis error as ours: one sentence without credentials and without the command that it failed on."""
-    match error:
+    match unwrapped(error):
         case redis.AuthenticationError() | redis.exceptions.AuthorizationError():
             return SinkRefused(f"{name}: Redis refused the user name or password; correct them in redis.url")
         case redis.exceptions.NoPermissionError():
-            return SinkRefused(f"{name}: this Redis user may not do that; let it use the keys and channels emostream:*")
+            # whoever subscribes to a pattern must be allowed that very pattern: emostream:* is not enough
+            return SinkRefused(
+                f"{name}: this Redis user may not do that; let it use the keys emostream:* and the channels "
+                "emostream:events:{*}"
+            )
         case redis.ReadOnlyError():
             return SinkRefused(f"{name}: this Redis is a read-only replica; give the address of its primary")
         case redis.exceptions.OutOfMemoryError():
@@ -104,7 +121,7 @@ def sentence(error: redis.RedisError, name: str) -> SinkError:
 def _not_reached(error: redis.ConnectionError, name: str) -> SinkError:
     """No connection, or no more: why, as far as that can be told apart."""
     text, cause = str(error), error.__context__
-    if isinstance(error, NO_MASTER):
+    if isinstance(error, _NO_MASTER):
         if "AuthenticationError" in text:
             return SinkRefused(
                 f"{name}: the Sentinels refused the user name or password; correct sentinel_password in redis.url"

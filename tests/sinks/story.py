@@ -31,8 +31,8 @@ class Told:
         self.recoveries += 1
 
     def has(self, words: str) -> Callable[[], bool]:
-        """A step that waits until the latest trouble holds these words."""
-        return lambda: bool(self.troubles) and words in self.troubles[-1]
+        """A step that waits until a trouble with these words was told."""
+        return lambda: any(words in sentence for sentence in self.troubles)
 
     def well(self) -> bool:
         """A step that waits until every trouble of the sink is over."""
