@@ -53,6 +53,7 @@ class RedisServer:
             said.append(line.decode(errors="replace"))
             if READY in line:
                 return
+        self.kill()
         raise RuntimeError("redis-server did not start: " + "".join(said))
 
     def kill(self) -> None:

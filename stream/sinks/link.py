@@ -132,8 +132,6 @@ def _not_reached(error: redis.ConnectionError, name: str) -> SinkError:
             f"{name}: the certificate of this Redis is not to be trusted ({cause.verify_message.rstrip('.')}); "
             "name its authority with ?ssl_ca_certs=FILE in redis.url"
         )
-    if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-        return SinkRefused(f"{name}: what answers there speaks no TLS; for that write redis:// in redis.url")
     if "now a slave" in text:  # what redis-py makes of READONLY where Sentinels are in use
         return SinkError(f"{name}: this Redis is a read-only replica by now; the Sentinels are asked for the primary")
     return SinkError(f"{name}: Redis cannot be reached ({scrub(text).rstrip('.')})")

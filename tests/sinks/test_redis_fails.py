@@ -1,4 +1,4 @@
-"""Redis as it fails, under the publisher: a sentence for the operator each time, and in the end each event once, in order."""
+"""Redis as it fails, under the publisher: each time a sentence for the operator, and in the end every event once."""
 
 from __future__ import annotations
 
