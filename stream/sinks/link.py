@@ -118,7 +118,7 @@ def sentence(error: redis.RedisError, name: str) -> SinkError:
             return SinkError(f"{name}: Redis answered: {scrub(answer)}")
 
 
-def _not_reached(error: redis.ConnectionError, name: str) -> SinkError:
+def _not_reached(error: redis.RedisError, name: str) -> SinkError:
     """No connection, or no more: why, as far as that can be told apart."""
     text, cause = str(error), error.__context__
     if isinstance(error, _NO_MASTER):
