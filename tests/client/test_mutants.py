@@ -37,7 +37,7 @@ def originals() -> list[Event]:
         track_id=1,
         reason="left",
         duration_s=3.0,
-        emotions={"happy": 1.0},
+        shares={"happy": 1.0},
         dominant="happy",
         frames_seen=30,
         frames_used=20,
