@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import redis
 
 from tests.redis_server import RedisServer, binary, free_port
+from tests.waiting import wait_until
 
 SERVICE = "emotions"
 QUICK = ("--repl-diskless-sync-delay", "0")  # a replica gets its first copy at once
@@ -21,16 +21,23 @@ DOWN_AFTER_MS = 500  # a primary that is silent for so long is replaced
 class Watched:
     """Two servers, of which one is the primary, and Sentinels that agree on which."""
 
-    def __init__(self, folder: Path, sentinels: int, password: str | None) -> None:
+    def __init__(self, password: str | None) -> None:
+        self.servers: list[RedisServer] = []
+        self.ports: list[int] = []  # of the Sentinels
+        self._password = password
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, folder: Path, sentinels: int) -> None:
+        """Returns once they all know each other."""
         for name in ("one", "two"):
             (folder / name).mkdir()
-        self.servers = [RedisServer(binary(), folder / "one", *QUICK)]
+        self.servers.append(RedisServer(binary(), folder / "one", *QUICK))
         replica = (*QUICK, "--replicaof", "127.0.0.1", str(self.servers[0].port))
         self.servers.append(RedisServer(binary(), folder / "two", *replica))
         self.ports = [free_port() for _ in range(sentinels)]
-        self._password = password
-        self._processes = [self._start(folder, port) for port in self.ports]
-        wait_until(lambda: self._know_each_other())
+        for port in self.ports:
+            self._processes.append(self._start(folder, port))
+        wait_until(self._know_each_other)
 
     @property
     def url(self) -> str:
@@ -102,15 +109,9 @@ class Watched:
 def watched(sentinels: int = 1, password: str | None = None) -> Iterator[Watched]:
     """`password` is the Sentinels' own."""
     with tempfile.TemporaryDirectory(prefix="emostream-sentinel-") as folder:
-        there = Watched(Path(folder), sentinels, password)
+        there = Watched(password)
         try:
+            there.start(Path(folder), sentinels)
             yield there
         finally:
             there.close()
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Returns once it is; the test's own timeout ends what never becomes true."""
-    pause = threading.Event()
-    while not true():
-        pause.wait(0.01)

@@ -19,8 +19,8 @@ from stream.private_redis import find_server
 from stream.sinks.redis import stream_key
 from tests.client.told import LIMIT_S, reading, seqs, worker
 from tests.redis_server import RedisServer, binary
-from tests.sentinels import wait_until
 from tests.sinks.made import sample, samples
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 LEASE_S = 0.8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -15,17 +14,11 @@ from stream.sinks.redis import PROBE, stream_key
 from tests.client.told import Program, places, take, worker
 from tests.redis_server import RedisServer
 from tests.sinks.made import sample, samples
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
 TIMEOUT_S = 0.3  # for a Redis that hangs
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Returns once it is; the test's own timeout ends what never becomes true."""
-    pause = threading.Event()
-    while not true():
-        pause.wait(0.01)
 
 
 def heard(server: RedisServer, listeners: int = 1) -> None:

@@ -19,8 +19,8 @@ from stream.sinks.entries import EntryId
 from stream.sinks.redis import stream_key
 from tests.client.told import reading, seqs, worker
 from tests.redis_server import RedisServer
-from tests.sentinels import wait_until
 from tests.sinks.made import changed, moment, sample, samples, started, status
+from tests.waiting import wait_until
 
 MUTANTS: Final = 10_000
 ROUNDS: Final = 50  # of good events, and then of mutants

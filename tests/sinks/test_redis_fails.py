@@ -18,9 +18,9 @@ from stream.sinks.redis import RedisSink
 from tests.client.told import reading, seqs
 from tests.proxy import Proxy, proxied
 from tests.redis_server import RedisServer
-from tests.sentinels import wait_until
 from tests.sinks.made import accepted, samples
 from tests.sinks.story import Told, publish
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 ALL = list(range(60))  # three times 20

@@ -16,9 +16,10 @@ from stream.sinks.redis import RedisSink, ping, stream_key
 from stream.sinks.sentinel import parse
 from tests.client.told import LIMIT_S, Program, reading, seqs
 from tests.redis_server import RedisServer
-from tests.sentinels import SERVICE, Watched, wait_until, watched
+from tests.sentinels import SERVICE, Watched, watched
 from tests.sinks.made import accepted, sample, samples
 from tests.sinks.story import Told, publish
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
