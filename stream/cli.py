@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,8 @@ from stream.arguments import cameras
 from stream.errors import ConfigError, SinkError, SourceError, StreamError
 from stream.sinks.base import Accepted
 from stream.urls import expand, has_password, scrub
+
+log = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 0, 1, 2, 4, 130
 
@@ -79,11 +82,11 @@ def _refuse(error: Exception, debug: bool) -> int:
         return EXIT_DONE
     if isinstance(error, typer.Abort):
         return EXIT_INTERRUPTED
-    if debug:
-        print(scrub("".join(traceback.format_exception(error))), file=sys.stderr)
-    if isinstance(error, TyperException):
+    if isinstance(error, TyperException):  # of what was typed; where Typer found it helps nobody
         say(f"emostream: {error.format_message()} (emostream --help)")
         return EXIT_USAGE
+    if debug:
+        print(scrub("".join(traceback.format_exception(error))), file=sys.stderr)
     for kinds, code in EXIT_CODES:
         if isinstance(error, kinds):
             say(f"emostream: {error}")
@@ -315,6 +318,14 @@ def _log_to_stderr(debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormat(debug))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+    threading.excepthook = _log_ended_thread
+
+
+def _log_ended_thread(ended: threading.ExceptHookArgs) -> None:
+    """Python itself would print the traceback as it is."""
+    if ended.exc_value is not None:
+        name = ended.thread.name if ended.thread else "unknown"
+        log.error("the thread %s ended in an unforeseen way", name, exc_info=ended.exc_value)
 
 
 class LogFormat(logging.Formatter):

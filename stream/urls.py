@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from stream.errors import ConfigError
 
 HIDDEN = "***"
+CUT = "..."  # stands in foreign messages for the middle of a long value, and may have swallowed the @ or the ?
 
 _RUN = re.compile(r"[^\s\"<>]+")  # in a text a URL ends where a space or a quote is
 _SEPARATOR = re.compile(r":/{1,2}")  # one slash where a URL was taken for a path, which collapses the two
+_SYNTHETIC = re.compile(r"([a-z0-9_-]+=)?\W*synthetic:")  # has an @ before its rate
+_OPENING = "'(["  # what may stand before an address in a text
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 _QUERY_PART = re.compile(r"(?P<open>[?&;#])(?P<key>[^=?&;#]*=)?[^?&;#]*")
 _SECRET_PART = re.compile(r"[?&;#](?P<key>[^=?&;#]*)=[^?&;#]")
@@ -27,16 +30,15 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 def scrub(text: str) -> str:
     """`text` with the user part and every query value of each URL in it replaced by ***, and fit for any terminal."""
     text = text.encode(errors="replace").decode()  # a file's name may hold bytes that are no UTF-8
-    return _RUN.sub(lambda run: _hidden(run[0]), text) if ":/" in text else text
+    return _RUN.sub(lambda run: mask(run[0]), text) if ":" in text else text
 
 
 def mask(address: str) -> str:
     """An address as it may be shown. A file's path or a device number comes back as it is."""
-    login, at, host = address.rpartition("@")
-    if _SEPARATOR.search(address) or address.startswith("synthetic:"):
-        return _hidden(address)
-    forgotten_scheme = at and ":" in login.partition("/")[0]  # user:password@host
-    return f"{HIDDEN}@{host}" if forgotten_scheme else address
+    if _lacks_scheme(address):
+        opening = address[: len(address) - len(address.lstrip(_OPENING))]
+        return f"{opening}{HIDDEN}@{_without_values(address.rpartition('@')[2])}"
+    return _hidden(address)
 
 
 def has_password(address: str) -> bool:
@@ -44,7 +46,10 @@ def has_password(address: str) -> bool:
 
     An @ behind a plain host and port is none, nor is what only `${NAME}` stands for.
     """
-    _, _, rest = _split(_VARIABLE.sub("", address))
+    address = _VARIABLE.sub("", address)
+    if _lacks_scheme(address):
+        return True
+    _, _, rest = _split(address)
     login, at, _ = rest.rpartition("@")
     if at and _HOST_AND_PORT.match(rest) is None and not _WITHOUT_PASSWORD.fullmatch(login):
         return True
@@ -63,6 +68,13 @@ def expand(address: str, environment: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, address)
 
 
+def _lacks_scheme(address: str) -> bool:
+    """True for user:password@host, typed without the rtsp:// before it."""
+    login, _, _ = address.rpartition("@")
+    found = ":" in login.partition("/")[0] and login.strip(":") != ""
+    return found and _SEPARATOR.search(address) is None and _SYNTHETIC.match(address) is None
+
+
 def _split(url: str) -> tuple[str, str, str]:
     """(scheme, separator, rest) as `str.partition` gives them; the separator is empty where there is none."""
     found = _SEPARATOR.search(url)
@@ -70,10 +82,16 @@ def _split(url: str) -> tuple[str, str, str]:
 
 
 def _hidden(url: str) -> str:
-    """Keys of the query stay, values go; a part without a key is a value."""
     scheme, separator, rest = _split(url)
     if not separator:
         return url
     _, at, place = rest.rpartition("@")
-    shown = _QUERY.sub(lambda query: _QUERY_PART.sub(rf"\g<open>\g<key>{HIDDEN}", query[0]), place)
-    return f"{scheme}{separator}{HIDDEN if at else ''}{at}{shown}"
+    place, cut, _ = place.partition(CUT)
+    if cut and not at:  # what was before the @ may be what is left
+        place = ""
+    return f"{scheme}{separator}{HIDDEN if at else ''}{at}{_without_values(place)}{HIDDEN if cut else ''}"
+
+
+def _without_values(place: str) -> str:
+    """Keys of the query stay, values go; a part without a key is a value."""
+    return _QUERY.sub(lambda query: _QUERY_PART.sub(rf"\g<open>\g<key>{HIDDEN}", query[0]), place)

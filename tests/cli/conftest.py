@@ -98,6 +98,13 @@ def read_until(child: subprocess.Popen[str], *words: str) -> None:
     raise AssertionError(f"the worker ended before it said {wanted[0]!r}")
 
 
+def configured(world: World, path: Path, **sections: object) -> Path:
+    """The world's configuration with these sections laid over it, as a file."""
+    values = {**yaml.safe_load(world.config.read_text()), **sections}
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
 def events_of(path: Path) -> list[AnyEvent]:
     """The events of a JSON Lines file; every line must be one."""
     events = [parse(line) for line in path.read_text().splitlines()]

@@ -14,11 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stream import cli
 from tests import clips
-from tests.cli.conftest import Run, World, events_of, moods, process
+from tests.cli.conftest import Run, World, configured, events_of, moods, process
 from tests.redis_server import RedisServer
 from tests.rtsp_server import Behaviour, RtspServer
 
@@ -69,13 +68,6 @@ def test_a_bad_file_fails_alone(case: str, emostream: Run, world: World, server:
         "connecting",
         "failed",
     ]
-
-
-def configured(world: World, path: Path, **sections: object) -> Path:
-    """The world's configuration with these sections laid over it, as a file."""
-    values = {**yaml.safe_load(world.config.read_text()), **sections}
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 def one_camera(name: str, source: str) -> list[dict[str, str]]:
