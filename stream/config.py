@@ -62,7 +62,8 @@ class CameraConfig(Section):
     """One camera: its name, where it is, and what differs from `source` for it."""
 
     name: str = Field(pattern=CAMERA_ID_PATTERN)
-    source: str = Field(repr=False)  # file, rtsp://, http(s)://, device number, synthetic:; may hold ${VARIABLE}
+    # file, rtsp://, http(s)://, device number, synthetic:; may hold ${VARIABLE} and ${file:PATH}
+    source: str = Field(repr=False)
     settings: SourceConfig = SourceConfig()
 
     def __str__(self) -> str:
@@ -122,7 +123,8 @@ class AggregateConfig(Section):
 class RedisConfig(Section):
     """Where events go. Without a URL, `run` starts a private Redis."""
 
-    url: str | None = Field(default=None, repr=False)  # redis:, rediss:, unix: or redis+sentinel:; may hold ${VARIABLE}
+    # redis:, rediss:, unix: or redis+sentinel:; may hold ${VARIABLE} and ${file:PATH}
+    url: str | None = Field(default=None, repr=False)
     maxlen: int = Field(default=100_000, ge=100)  # entries kept per camera, about
     timeout_s: Positive = 5.0  # connect, and each command
     lease_s: Positive = 10.0  # a camera belongs to the worker that renewed its lease this recently
@@ -173,7 +175,7 @@ class Config(Section):
 def load(path: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration from a YAML file (or only defaults) with `overrides` (nested, same keys) laid over it.
 
-    Each camera's `settings` are laid over `source`, and `${VARIABLE}` in addresses is filled in from `environment`.
+    Each camera's `settings` are laid over `source`; `${VARIABLE}` and `${file:PATH}` in addresses are filled in.
     Raises ConfigError with one sentence that names the file and the key.
     """
     values = _merge(_read(path), overrides)

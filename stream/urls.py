@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from stream.errors import ConfigError
 
@@ -24,7 +25,8 @@ _SECRET_PART = re.compile(r"[?&;#](?P<key>[^=?&;#]*)=[^?&;#]")
 _SECRET_KEY = re.compile(r"token|pass|pwd|secret|auth|user|login|credential|signature|key$", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:/?#@]*)(:\d*)?([/?#]|$)")
 _WITHOUT_PASSWORD = re.compile(r"([^:]*:)?")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\{(?:file:(?P<path>[^}]+)|(?P<name>[A-Za-z_][A-Za-z0-9_]*))\}")
+MOST_BYTES = 4096  # of a file with a secret; whatever is longer was not meant
 
 
 def scrub(text: str) -> str:
@@ -44,7 +46,7 @@ def mask(address: str) -> str:
 def has_password(address: str) -> bool:
     """True for a URL with credentials written into it, before the host or as a value of its query.
 
-    An @ behind a plain host and port is none, nor is what only `${NAME}` stands for.
+    An @ behind a plain host and port is none, nor is what only `${NAME}` or `${file:PATH}` stands for.
     """
     address = _VARIABLE.sub("", address)
     if _lacks_scheme(address):
@@ -57,15 +59,38 @@ def has_password(address: str) -> bool:
 
 
 def expand(address: str, environment: Mapping[str, str]) -> str:
-    """`address` with each `${NAME}` filled in from `environment`. Raises ConfigError, naming only the variable."""
+    """`address` with each `${NAME}` filled in from `environment`, and each `${file:PATH}` from what that file holds.
+
+    Values go in as they are: whoever keeps a password alone must keep it percent-encoded. Line ends at the end of a
+    file are no part of it. Raises ConfigError, naming only the variable or the path.
+    """
 
     def value(match: re.Match[str]) -> str:
+        if match["path"]:
+            return _secret_in(Path(match["path"]))
         try:
-            return environment[match[1]]
+            return environment[match["name"]]
         except KeyError:
-            raise ConfigError(f"the environment variable {match[1]} is not set; export it before starting") from None
+            raise ConfigError(
+                f"the environment variable {match['name']} is not set; export it before starting"
+            ) from None
 
     return _VARIABLE.sub(value, address)
+
+
+def _secret_in(path: Path) -> str:
+    """The one line of a file, as Docker, Kubernetes and systemd hand secrets over. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        secret = content.decode().rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: the secret cannot be read ({error.strerror})") from None
+    except ValueError:  # no UTF-8, or a name that no file can have
+        raise ConfigError(f"{path}: the secret is not text") from None
+    if len(content) > MOST_BYTES or not secret or not secret.isprintable():
+        raise ConfigError(f"{path}: expected a secret in one line of at most {MOST_BYTES} bytes")
+    return secret
 
 
 def _lacks_scheme(address: str) -> bool:

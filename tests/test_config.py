@@ -51,7 +51,7 @@ class TestExampleFile:
         block = text[text.index("# cameras:") : text.index("\ncameras: []")]
         path = tmp_path / "emostream.yaml"
         path.write_text(re.sub(r"^# ", "", block, flags=re.MULTILINE), encoding="utf-8")
-        config = load(path, {}, {"LOBBY_URL": "10.0.0.7/a", "YARD_URL": "10.0.0.8/b"})
+        config = load(path, {}, {"LOBBY_URL": "10.0.0.7/a", "YARD_PASSWORD": "b"})
         assert [camera.name for camera in config.cameras] == ["lobby", "yard", "recording"]
         assert config.cameras[1].settings == SourceConfig(rtsp_transport="udp", analyse_hz=2.0)
 
@@ -151,6 +151,13 @@ class TestLayers:
         )
         assert config.cameras[0].source == f"rtsp://viewer:{SECRET}@10.0.0.7/h264"
         assert config.redis.url == f"redis://:{SECRET}@db:6379"
+
+    def test_files_are_filled_in(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(f"{SECRET}\n")
+        address = f"${{file:{tmp_path / 'secret'}}}"
+        text = f"cameras: [{{name: a, source: 'rtsp://me:{address}@cam'}}]\nredis: {{url: 'redis://:{address}@db'}}"
+        config = from_yaml(tmp_path, text)
+        assert (config.cameras[0].source, config.redis.url) == (f"rtsp://me:{SECRET}@cam", f"redis://:{SECRET}@db")
 
     @pytest.mark.parametrize("written", ["2026-03-01T09:30:00+02:00", "'2026-03-01T09:30:00+02:00'"])
     def test_moments_are_kept_in_utc(self, tmp_path: Path, written: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -115,6 +116,9 @@ def test_inside_json() -> None:
         ("user:secret@host/x", True),
         ("lobby=user:secret@host/x", True),
         ("${USER}:${PASSWORD}@host/x", False),
+        ("rtsp://viewer:${file:/run/secrets/cam1}@host/x", False),
+        ("rtsp://${file:/run/secrets/cam1}", False),
+        ("${file:/run/secrets/cam1}", False),
         ("synthetic:64x64@5?seconds=2", False),
         ("lobby=synthetic:64x64@5", False),
     ],
@@ -184,3 +188,40 @@ class TestExpand:
             expand("rtsp://admin:secret@${HOST_OF_CAM}/x", {"OTHER": "secret2"})
         assert str(caught.value) == "the environment variable HOST_OF_CAM is not set; export it before starting"
         assert caught.value.__suppress_context__
+
+    def test_files_are_filled_in(self, tmp_path: Path) -> None:
+        """Without the line end that editors and `echo` leave; nothing else of it is changed or read as a pattern."""
+        for name, content in (("user", "me"), ("password", " p%40ss\\1${USER} \n"), ("host", "cam:554\r\n\n")):
+            (tmp_path / name).write_text(content)
+        address = "rtsp://${file:DIR/user}:${file:DIR/password}@${file:DIR/host}/x".replace("DIR", str(tmp_path))
+        assert expand(address, {"USER": "other"}) == r"rtsp://me: p%40ss\1${USER} @cam:554/x"
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (None, "the secret cannot be read (No such file or directory)"),
+            (b"", "expected a secret in one line"),
+            (b"\n", "expected a secret in one line"),
+            (b"secret\nsecret", "expected a secret in one line"),
+            (b"secret\x00", "expected a secret in one line"),
+            (b"secret" * 1000, "expected a secret in one line of at most 4096 bytes"),
+            (b"secret\xff", "the secret is not text"),
+        ],
+    )
+    def test_a_file_that_holds_no_secret_is_named_and_nothing_else(
+        self, tmp_path: Path, content: bytes | None, words: str
+    ) -> None:
+        path = tmp_path / "cam1"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ConfigError) as caught:
+            expand(f"rtsp://admin:hunter2@${{file:{path}}}/x", {})
+        assert str(caught.value).startswith(f"{path}: {words}")
+        assert "hunter2" not in str(caught.value)
+        assert "secretsecret" not in str(caught.value)
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+    @pytest.mark.parametrize("path", ["/dev/zero", "/proc/self", "/nowhere\x00"])
+    def test_a_path_that_is_no_file(self, path: str) -> None:
+        with pytest.raises(ConfigError):
+            expand(f"rtsp://${{file:{path}}}/x", {})
