@@ -28,6 +28,7 @@ from stream.sources.pixels import Converter, upright_size
 av.logging.set_level(None)
 
 SLICE_THREADS_FROM_PX = 1080  # live pictures higher than this are decoded on several threads, without added delay
+PADDING_PX = 128  # by which a decoder may round up a side of the picture that it allocates
 END_SLACK_S = 1.0  # a recording may be this much shorter than the server says
 BLIND_READ_TIMEOUTS = 2.0  # a live stream may send packets without a picture for this many read timeouts
 
@@ -176,8 +177,9 @@ class VideoSource:
         """Open it. FFmpeg hides some of its interruptions, as invalid data or as success, so the clock has a say."""
         asked_s = self.context.clocks.monotonic()
         limit_s = target.timeout_s[0] if target.timeout_s else math.inf
+        options = {**target.options, **self._decoding_limits()}  # opening decodes, too, to learn what the stream is
         try:
-            container = av.open(target.url, "r", format=target.format, options=target.options, timeout=target.timeout_s)
+            container = av.open(target.url, "r", format=target.format, options=options, timeout=target.timeout_s)
         except av.error.FFmpegError as error:
             late = self.context.clocks.monotonic() - asked_s >= limit_s
             raise self._late() if late else self._turned(error) from None
@@ -199,9 +201,14 @@ class VideoSource:
         self._check_size(context.width, context.height)
         # Without threads a frame costs the same CPU and comes out one packet after it went in; the cores are filled by
         # decoding several cameras at once.
+        context.options = self._decoding_limits()
         many = self.live and min(context.width, context.height) > SLICE_THREADS_FROM_PX
         stream.thread_type = "SLICE" if many else "NONE"
         return stream
+
+    def _decoding_limits(self) -> dict[str, str]:
+        """A stream may claim any size in its own headers; FFmpeg refuses what is larger before it allocates for it."""
+        return {"max_pixels": str((self.settings.max_frame_px + PADDING_PX) ** 2)}
 
     def _proper_end_s(self, container: InputContainer) -> float:
         """How much there must have been of it when it ends properly; infinite for a camera, which never ends."""
@@ -348,7 +355,9 @@ class VideoSource:
         if self._stopped:
             return self.error(SourceError, "stopped before the first picture")
         if damaged := self.skipped[UNDECODABLE]:
-            return self.error(SourceInvalid, f"none of its {damaged} packets could be decoded")
+            limit = self.settings.max_frame_px
+            words = f"none of its {damaged} packets could be decoded; damaged, or larger than max_frame_px, {limit}"
+            return self.error(SourceInvalid, words)
         return self.error(SourceInvalid, "the video stream is empty")
 
     def _late(self) -> SourceError:
