@@ -12,6 +12,10 @@ from stream.sources.video import Target, VideoSource
 # `nobuffer`: it throws away what was read meanwhile, the first key frame with it.
 LIVE_OPTIONS = {"fpsprobesize": "0"}
 
+# What a playlist, a redirection or a description from the network may lead to: never a file of this machine.
+RTSP_PROTOCOLS = {"protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy"}
+HTTP_PROTOCOLS = {"protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto,data"}
+
 
 class FileSource(VideoSource):
     """A recording on disk."""
@@ -42,7 +46,8 @@ class RtspSource(VideoSource):
     invalid = (SourceError, "the connection was closed, or what came is not RTSP")
 
     def target(self) -> Target:
-        options = {"rtsp_transport": self.settings.rtsp_transport, "allowed_media_types": "video", **LIVE_OPTIONS}
+        options = {"rtsp_transport": self.settings.rtsp_transport, "allowed_media_types": "video"}
+        options |= LIVE_OPTIONS | RTSP_PROTOCOLS
         return Target(self.context.camera.source, None, options, self.timeouts_s())
 
 
@@ -54,7 +59,7 @@ class HttpSource(VideoSource):
     """
 
     def target(self) -> Target:
-        return Target(self.context.camera.source, None, LIVE_OPTIONS, self.timeouts_s())
+        return Target(self.context.camera.source, None, LIVE_OPTIONS | HTTP_PROTOCOLS, self.timeouts_s())
 
 
 class DeviceSource(VideoSource):

@@ -13,7 +13,10 @@ BOUNDARY = "picture"
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """`/name` a file; `/error/CODE` that answer; `/silent` none; `/short/name` half a file; `/mjpeg` a camera."""
+    """`/name` a file; `/error/CODE` that answer; `/silent` none; `/short/name` half a file; `/mjpeg` a camera.
+
+    `/moved?ADDRESS` is to be found elsewhere.
+    """
 
     server: Server
 
@@ -27,6 +30,10 @@ class Handler(SimpleHTTPRequestHandler):
             self._send_half(Path(self.directory) / rest[0])
         elif first == "mjpeg":
             self._send_pictures()
+        elif first == "moved":
+            self.send_response(302)
+            self.send_header("Location", self.path.partition("?")[2])
+            self.end_headers()
         else:
             super().do_GET()
 

@@ -1,4 +1,4 @@
-"""What a stream claims of itself costs no memory: too large a picture is refused before anything is allocated for it."""
+"""What a stream claims of itself costs no memory: too large a picture is refused before it is allocated."""
 
 from __future__ import annotations
 
