@@ -7,9 +7,10 @@ and in batches up to the largest: the answer to one face must be right in any co
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from engines.spec import ModelSpec
 
 MATCH_IOU = 0.9  # of a face that two detectors found
 PERCENTILE = 99.0
+MOST_BYTES = 1 << 29  # of all arrays: twice those of 256 pictures of 640x640 for a detector
 MOST_FACES = 1000  # in one picture: all
 # precision -> figure -> limit. `largest` and `p99` are differences of single probabilities; `agreement` and `matched`
 # are shares. `company` has none: how far an output in a batch is from that alone. On CPUs it is 0 with the shipped
@@ -48,8 +50,10 @@ Arrays = dict[str, NDArray[Any]]
 def read_parity(path: Path, spec: ModelSpec) -> Arrays:
     """`inputs` and the checkpoint's answers, out of a model's parity.npz. Raises ModelInvalid when there are none."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays: Arrays = {name: archive[name] for name in archive.files}
+        with path.open("rb") as file:
+            _check_size(file)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays: Arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # a broken archive raises whatever the layers below it do: zipfile, zlib, struct, numpy
         why = error.strerror if isinstance(error, OSError) else error
         raise ModelInvalid(
@@ -59,6 +63,15 @@ def read_parity(path: Path, spec: ModelSpec) -> Arrays:
     if problem := _inputs_problem(arrays, spec) or _answers_problem(arrays, spec):
         raise ModelInvalid(f"{path}: {problem}; export the model again")
     return arrays
+
+
+def _check_size(file: IO[bytes]) -> None:
+    """Raises ValueError for an archive that would not fit: a few kilobytes of it may unpack to gigabytes of zeros."""
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    file.seek(0)
+    if unpacked > MOST_BYTES:
+        raise ValueError(f"{unpacked} bytes unpacked, {MOST_BYTES} at most")
 
 
 def _inputs_problem(arrays: Arrays, spec: ModelSpec) -> str | None:

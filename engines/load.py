@@ -33,6 +33,10 @@ BACKENDS: dict[str, tuple[str, str]] = {
 }
 
 
+# The key of an `external_data` entry, in a TensorProto of ONNX: libraries look for that file in the working folder.
+EXTERNAL = b"\x0a\x08location\x12"
+
+
 def backend(name: str) -> Backend:
     """The module of a backend. Raises EngineMismatch for an unknown name, BackendMissing when its package is absent."""
     try:
@@ -77,5 +81,9 @@ def verified(model: Model) -> bytes:
         raise ModelInvalid(
             f"{model.onnx_path}: the spec was written for weights with SHA-256 {model.spec.sha256[:12]}..., this file "
             f"has {came[:12]}...; put the right file there or export the model again"
+        )
+    if EXTERNAL in weights:
+        raise ModelInvalid(
+            f"{model.onnx_path}: keeps weights in other files, whose content no hash vouches for; save it as one file"
         )
     return weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -30,6 +30,7 @@ EMOTIONS = (
 LANDMARKS = 5  # left eye, right eye, nose, left mouth corner, right mouth corner, as seen in the picture
 
 Point = tuple[float, float]
+Label = Annotated[str, Field(min_length=1, max_length=64)]  # every event repeats them
 
 
 class Source(BaseModel):
@@ -63,7 +64,7 @@ class ModelSpec(BaseModel):
     mean: tuple[float, ...]  # per channel, of values scaled to [0, 1]
     std: tuple[float, ...]
     outputs: tuple[str, ...] = Field(min_length=1)  # names, in the order of the graph
-    labels: tuple[str, ...] = ()  # the columns of an emotion network's logits
+    labels: tuple[Label, ...] = Field(default=(), max_length=100)  # the columns of an emotion network's logits
     temperature: float = Field(default=1.0, gt=0)  # divides the logits; makes the probabilities honest
     template: tuple[Point, ...] = ()  # five landmarks in input pixels; pixel centres are whole numbers
     decoding: Literal["yunet"] | None = None  # how a detector's outputs become faces

@@ -16,6 +16,8 @@ from stream.records import ClockSource, EndReason, Moment
 
 SCHEMA: Final = "emostream.event/1"
 UNCERTAIN = "uncertain"
+MOST_REASON = 400  # characters: it may quote a file's name or an address, and those may have thousands
+MOST_BYTES = 1 << 18  # of an event as consumers take it; the largest that we make have some kilobytes
 CAMERA_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
@@ -24,7 +26,15 @@ def _printable(text: Any) -> Any:
     return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
-Printable = Annotated[str, BeforeValidator(_printable)]
+def _brief(text: Any) -> Any:
+    """Without its middle, when it is long: the end says what is wrong."""
+    if not isinstance(text, str) or len(text) <= MOST_REASON:
+        return text
+    kept = (MOST_REASON - 1) // 2
+    return f"{text[:kept]}…{text[-kept:]}"
+
+
+Reason = Annotated[str, BeforeValidator(_brief), BeforeValidator(_printable)]
 Rounded = Annotated[float, PlainSerializer(lambda value: round(value, 4), return_type=float, when_used="json")]
 Seconds = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float, when_used="json")]
 Box = tuple[Rounded, Rounded, Rounded, Rounded]  # x1 y1 x2 y2 as fractions of the frame's width and height
@@ -101,7 +111,7 @@ class CameraStatus(Event):
 
     type: Literal["camera.status"] = "camera.status"
     status: Literal["connecting", "live", "stalled", "offline", "ended", "failed"]
-    reason: Printable | None = None
+    reason: Reason | None = None
     retry_in_s: float | None = None
     width_px: int | None = None
     height_px: int | None = None
@@ -162,8 +172,10 @@ _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminato
 def parse(text: str | bytes) -> AnyEvent | None:
     """The event in one line of JSON, or None for a type, schema or word (of a status, a reason) that is not known here.
 
-    Raises ValueError when the text is not an event at all.
+    Raises ValueError when the text is not an event at all, or larger than any.
     """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"not an emostream event: {len(text)} bytes, the largest have {MOST_BYTES}")
     try:
         return _ANY.validate_json(text)
     except ValidationError as error:

@@ -136,6 +136,29 @@ class TestRounding:
     def test_python_keeps_what_was_measured(self) -> None:
         assert TrackStarted(**(MOMENT | {"media_time_s": 1 / 3}), track_id=1, box=BOX).media_time_s == 1 / 3
 
+    def test_a_long_reason_loses_its_middle(self) -> None:
+        """A path may have 4,096 characters, and every status, hash and log line would repeat it."""
+        reason = f"/videos/{'x' * 4000}.mp4: no such file; check the path"
+        status = CameraStatus(**MOMENT, status="failed", reason=reason)
+        assert status.reason is not None
+        assert len(status.reason) < 400
+        assert status.reason.startswith("/videos/xxx")
+        assert status.reason.endswith("xxx.mp4: no such file; check the path")
+        assert events.parse(status.to_json()) == status
+
+    def test_the_largest_is_some_kilobytes(self) -> None:
+        """As many labels as a model may have, each as long as it may be."""
+        shares = {f"{number:0>64}": 1 / 100 for number in range(100)}
+        largest = [
+            EmotionChanged(**MOMENT, **{**STEADY, "probabilities": shares}, previous="x" * 64),
+            TrackEnded(
+                **{**MOMENT, "track_id": 2**31, "reason": "left", "duration_s": 1e6, "shares": shares},
+                dominant="x" * 64, frames_seen=2**31, frames_used=2**31,
+            ),
+            CameraStatus(**MOMENT, status="failed", reason="\x00" * 10_000),
+        ]  # fmt: skip
+        assert max(len(event.to_json()) for event in largest) < 10_000
+
     def test_a_reason_that_no_json_can_hold_is_told_all_the_same(self) -> None:
         status = CameraStatus(**MOMENT, status="failed", reason="bad\udcff.mp4: no such file")
         told = events.parse(status.to_json())
@@ -167,6 +190,7 @@ class TestConsumersIgnoreWhatTheyDoNotKnow:
             "7",
             "null",
             json.dumps(changed(camera_id="../etc")),
+            json.dumps(changed(mood_ring="x" * events.MOST_BYTES)),
             json.dumps(changed(track_id=0)),
             json.dumps(changed(seq=-1)),
             json.dumps(changed(probabilities="high")),

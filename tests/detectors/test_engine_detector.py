@@ -121,6 +121,20 @@ def test_the_same_face_seen_twice_is_told_once_and_ties_keep_their_order() -> No
     assert len(two.detect([frame_of(squares(96, 96))])[0]) == 2
 
 
+@pytest.mark.parametrize("most", [1, 50, 200])
+def test_a_picture_that_is_all_faces_gives_the_best_of_them_and_no_more(tmp_path: Path, most: int) -> None:
+    """A poster of a crowd, or noise at a threshold of 0: what follows is paid for each of them."""
+    write_face(tmp_path)
+    noise = np.random.default_rng(3).integers(150, 255, (320, 512, 3), np.uint8)  # 600 cells that do not overlap
+    frame = frame_of(noise, longer_px=512)
+    detector = make_detector(DetectorConfig(input_px=512, score_threshold=0.0, max_faces=most), load_engine(tmp_path))
+    (faces,) = detector.detect([frame])
+    assert len(faces) == most
+    assert (np.diff(faces.scores) <= 0).all()
+    (all_of_them,) = make_detector(DetectorConfig(input_px=512, max_faces=1000), load_engine(tmp_path)).detect([frame])
+    assert faces.scores[0] == all_of_them.scores[0]
+
+
 def test_boxes_are_clipped_to_the_frame_and_landmarks_are_not() -> None:
     found = candidates((-10, -5, 50, 200))
     frame = replace(frame_of(squares(96, 96)), letterbox=Letterbox(192, 192, 0.5, 0.5))

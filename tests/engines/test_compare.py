@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,11 @@ from numpy.typing import NDArray
 
 from engines.backends.fake import FakeEngine
 from engines.base import Batch, Engine, Outputs
-from engines.compare import Arrays, compare, read_parity
+from engines.compare import MOST_BYTES, Arrays, compare, read_parity
 from engines.errors import EngineError, EngineMismatch, ModelInvalid
 from engines.load import load_engine
 from engines.spec import ModelSpec
+from tests.conftest import PROJECT
 from tests.engines.networks import (
     emotion_model,
     emotion_spec,
@@ -344,3 +348,43 @@ def test_a_byte_that_is_wrong_is_refused_or_changes_nothing(
     if arrays is not None:  # a date in the archive, say
         np.testing.assert_array_equal(arrays["inputs"], CROPS)
         np.testing.assert_array_equal(arrays["logits"], LOGITS)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    """Zeros take a thousandth of their size."""
+    path = tmp_path / "parity.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        packed.writestr("inputs.npy", bytes(MOST_BYTES // 2))
+        packed.writestr("logits.npy", bytes(MOST_BYTES // 2 + 1))
+    assert path.stat().st_size < 4_000_000
+    with pytest.raises(ModelInvalid, match=f"{MOST_BYTES + 1} bytes unpacked, {MOST_BYTES} at most"):
+        read_parity(path, emotion_spec())
+
+
+READING = """
+import resource, sys
+from pathlib import Path
+from engines.compare import read_parity
+from engines.errors import ModelInvalid
+from tests.engines.networks import emotion_spec
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_parity(Path(sys.argv[1]), emotion_spec())
+except ModelInvalid as error:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
+"""
+
+
+@pytest.mark.parametrize("rows", [10**7, 10**14])  # 2.6 GB, which this machine might have, and what no machine has
+def test_an_array_that_claims_gigabytes_takes_none(tmp_path: Path, rows: int) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (rows, 16, 16)})
+    path = tmp_path / "parity.npz"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("inputs.npy", header.getvalue() + bytes(1000))
+    ended = subprocess.run(
+        [sys.executable, "-c", READING, path], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True
+    )
+    grown_kb, _, sentence = ended.stdout.strip().partition(" ")
+    assert sentence.startswith(f"{path}: the parity inputs cannot be read (")
+    assert int(grown_kb) < 50_000

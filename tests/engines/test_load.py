@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import pickle
 import re
 import tomllib
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx.external_data_helper import set_external_data
 
 from engines import load as loading
 from engines.errors import BackendMissing, EngineMismatch, ModelInvalid
@@ -70,6 +77,55 @@ def test_other_weights_than_the_spec_names_are_refused(tmp_path: Path, backend_n
         file.write(b"\0")
     with pytest.raises(ModelInvalid, match=spec.sha256[:12]):
         load_engine(tmp_path, backend_name)
+
+
+class Running:
+    """Its pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def archived(content: bytes) -> bytes:
+    """As torch.save packs a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("archive/data.pkl", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("pack", [bytes, archived])
+def test_a_pickle_is_no_network_whatever_its_hash(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """The spec names its hash, so it is what its maker meant; loading it would run what he wants."""
+    weights = pack(pickle.dumps(Running(tmp_path / "ran")))
+    (tmp_path / MODEL_FILE).write_bytes(weights)
+    emotion_spec(sha256=hashlib.sha256(weights).hexdigest()).write(tmp_path)
+    with pytest.raises(ModelInvalid) as caught:
+        load_engine(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("place", ["beside", "absolute"])
+def test_weights_outside_of_the_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """ONNX may keep them in other files, of which the spec's hash knows nothing."""
+    write_emotion(tmp_path)
+    model = onnx.load(tmp_path / MODEL_FILE)
+    outside = tmp_path / "outside.bin"
+    for tensor in model.graph.initializer:
+        if tensor.name == "mix":
+            outside.write_bytes(tensor.raw_data)
+            set_external_data(tensor, "outside.bin" if place == "beside" else str(outside))
+            tensor.ClearField("raw_data")
+    (tmp_path / MODEL_FILE).write_bytes(model.SerializeToString())
+    spec = ModelSpec.read(tmp_path)
+    spec.model_copy(update={"sha256": sha256_of(tmp_path / MODEL_FILE)}).write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelInvalid, match="keeps weights in other files"):
+        load_engine(tmp_path)
 
 
 def test_missing_weights_and_a_missing_spec_are_told(tmp_path: Path) -> None:
