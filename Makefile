@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version
 TRAIN = $(BIN)/python -m train
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo run bench check test emotion wheel-test clean
+.PHONY: help setup demo run bench check test emotion wheel-test audit clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -41,6 +41,9 @@ emotion: $(VENV)/.train  ## train the emotion network that ships, its teachers f
 
 wheel-test: $(VENV)/.dev  ## build the wheel, install it in an empty environment, run the demo from another folder
 	$(BIN)/python .ci/wheel_test.py
+
+audit: $(VENV)/.base  ## known vulnerabilities of the installed packages, where the index of them can be reached
+	@$(BIN)/python .ci/audit.py
 
 clean:  ## remove .venv, caches and built packages; training runs stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
