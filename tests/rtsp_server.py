@@ -169,7 +169,7 @@ class Session:
         line = self._reader.readline().decode()
         if not line.strip():
             return None
-        method, url, _ = line.split()
+        method, url, *_ = [*line.split(), ""]
         headers = {}
         while (line := self._reader.readline().decode().strip()) != "":
             key, _, value = line.partition(":")

@@ -7,9 +7,10 @@ FFmpeg's own log stays off: its lines hold the address, password included.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from stream.records import Frame
 from stream.sources.base import BurstPacer, Context, FramePixels, Pacer, StreamInfo
 from stream.sources.lag import Effort, LagWatch
 from stream.sources.pixels import Converter, upright_size
+
+log = logging.getLogger(__name__)
 
 av.logging.set_level(None)
 
@@ -270,9 +273,8 @@ class VideoSource:
         too, and so would never return from a camera that goes on with its sound alone.
         """
         monotonic, limit_s = self.context.clocks.monotonic, self.settings.read_timeout_s if self.live else math.inf
-        packets: Iterator[av.Packet[Any]] = container.demux(*(() if self.live else (stream,)))
         asked_s = monotonic()
-        for packet in packets:
+        for packet in _demuxed(container, () if self.live else (stream,)):
             arrived_s = monotonic()
             ours = packet.stream.index == stream.index  # not `stream_index`: that of the last, empty ones is 0
             if ours:
@@ -371,3 +373,13 @@ class VideoSource:
             if isinstance(error, theirs):
                 return self.error(ours, words)
         return self.error(SourceError, f"it cannot be read ({error.strerror})")
+
+
+def _demuxed(container: InputContainer, streams: Sequence[VideoStream]) -> Iterator[av.Packet[Any]]:
+    """Every packet of these streams (none: of all), and the empty ones at their end. Raises FFmpeg's errors."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        # PyAV 18.1 may end so, after the last packet, when another stream appeared on the way: it then flushes streams
+        # that it has no object for.
+        log.debug("a stream appeared while the video was read, and is left alone")

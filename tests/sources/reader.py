@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ from stream.errors import SourceError
 from tests.contracts.source import connected
 
 PROJECT = Path(__file__).resolve().parents[2]
-TIMEOUTS = {"open_timeout_s": 2.0, "read_timeout_s": 2.0}  # of live sources; files have none
+TIMEOUTS = {"open_timeout_s": 1.0, "read_timeout_s": 1.0}  # of live sources; files have none
 
 
 @dataclass(frozen=True)
@@ -50,32 +52,36 @@ class Reader:
 
     def ask(self, address: str, limit_s: float) -> Answer | str:
         """The answer, or how it failed to give one."""
-        if self._child is None:
-            command = [sys.executable, "-m", "tests.sources.reader"]
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
-            )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(f"{address}\n")
-        self._child.stdin.flush()
-        if not select.select([self._child.stdout], [], [], limit_s)[0]:
+        child = self._child = self._child or self._start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died: there will be no answer
+            child.stdin.write(f"{address}\n")
+            child.stdin.flush()
+        if not select.select([child.stdout], [], [], limit_s)[0]:
+            child.kill()
             self._end()
             return f"hung for {limit_s:g} s"
-        line = self._child.stdout.readline()
-        if not line:
-            return f"crashed: exit code {self._end()}"
-        return Answer(**json.loads(line))
+        line = child.stdout.readline()
+        return Answer(**json.loads(line)) if line else f"crashed: exit code {self._end()}"
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the process, if there is one."""
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    @staticmethod
+    def _start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.sources.reader"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
 
     def _end(self) -> int | None:
+        """Its exit code; it ends when nobody will ask any more."""
         child, self._child = self._child, None
         if child is None:
             return None
-        with child:
-            try:
-                child.communicate(timeout=2.0)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        with contextlib.suppress(BrokenPipeError), child:
+            pass
         return child.returncode
 
 

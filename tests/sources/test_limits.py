@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import clips
 from tests.sources.http_server import serving
 from tests.sources.oversized import MAKERS
 from tests.sources.reader import Answer, Reader
@@ -43,3 +44,16 @@ def test_too_large_a_picture_over_http(reader: Reader, tmp_path: Path) -> None:
     assert isinstance(answer, Answer), answer
     assert "larger than max_frame_px, 8192" in (answer.error or "")
     assert answer.peak_mb < ORDINARY_MB + MOST_MB
+
+
+def test_a_stream_that_appears_on_the_way(reader: Reader, tmp_path: Path) -> None:
+    """FLV tells no list of its streams, and FFmpeg looks only at the first seconds: PyAV stumbles at the end."""
+    path = clips.make_clip(tmp_path / "late.flv", seconds=8.0, size=(64, 64))
+    content = bytearray(path.read_bytes())
+    content[4] = 1  # this file has video, and no sound
+    sound = b"\x2f\x00" * 20
+    tag = b"\x08" + len(sound).to_bytes(3, "big") + (8000).to_bytes(3, "big") + bytes(4) + sound
+    path.write_bytes(content + tag + len(tag).to_bytes(4, "big"))
+    answer = reader.ask(str(path), LIMIT_S)
+    assert isinstance(answer, Answer), answer
+    assert (answer.frames, answer.error) == (200, None)
