@@ -2,7 +2,8 @@
 
 Exit codes: 0 done (also after a drained SIGTERM), 1 a camera or sink ended `failed`, 2 usage or configuration, 4 a
 model or engine was refused, 130 interrupted. Errors are one sentence on stderr; a traceback comes only with --debug,
-which may stand anywhere. With --json, stdout holds the answer alone and people's text goes to stderr.
+which may stand anywhere, and so does FFmpeg's log. With --json, stdout holds the answer alone and people's text goes
+to stderr.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +32,7 @@ from stream import config as settings
 from stream.arguments import cameras
 from stream.errors import ConfigError, SinkError, SourceError, StreamError
 from stream.sinks.base import Accepted
+from stream.stderr_filter import filtered
 from stream.urls import expand, has_password, scrub
 
 log = logging.getLogger(__name__)
@@ -69,10 +72,11 @@ def main() -> NoReturn:
     _log_to_stderr(debug)
     for argument in arguments:
         _hide_password(argument)
-    try:
-        sys.exit(app(arguments or ["--help"], prog_name="emostream", standalone_mode=False))
-    except Exception as error:
-        sys.exit(_refuse(error, debug))
+    with filtered() if debug else nullcontext():
+        try:
+            sys.exit(app(arguments or ["--help"], prog_name="emostream", standalone_mode=False))
+        except Exception as error:
+            sys.exit(_refuse(error, debug))
 
 
 def _refuse(error: Exception, debug: bool) -> int:

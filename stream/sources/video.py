@@ -1,7 +1,7 @@
 """Video through PyAV, whatever it comes from. The only place that names `av.error`.
 
 Every frame is decoded, because each is predicted from the others, but only those that the timeline chose are converted.
-FFmpeg's own log stays off: its lines hold the address, password included.
+FFmpeg's own log holds the address, password included: it is off but with --debug, where stderr is filtered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from stream import stderr_filter
 from stream.errors import SourceError, SourceInvalid, SourceRefused, SourceTimeout
 from stream.records import Frame
 from stream.sources.base import BurstPacer, Context, FramePixels, Pacer, StreamInfo
@@ -28,7 +29,17 @@ from stream.sources.pixels import Converter, upright_size
 
 log = logging.getLogger(__name__)
 
-av.logging.set_level(None)
+
+def set_log() -> None:
+    """Let FFmpeg write its warnings to stderr, where that is filtered; else it says nothing."""
+    if stderr_filter.is_active():
+        av.logging.set_libav_level(av.logging.WARNING)
+        av.logging.restore_default_callback()
+    else:
+        av.logging.set_level(None)
+
+
+set_log()
 
 SLICE_THREADS_FROM_PX = 1080  # live pictures higher than this are decoded on several threads, without added delay
 PADDING_PX = 128  # by which a decoder may round up a side of the picture that it allocates

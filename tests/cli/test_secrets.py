@@ -160,6 +160,7 @@ def test_cameras_that_fail(world: World, home: Path, tmp_path: Path) -> None:
             answer, rest = child.communicate(timeout=20)
     assert child.returncode == 1  # the file without a scheme cannot be read, and ended `failed`
     assert said.count("a password on the command line") == len(sources)
+    assert re.search(r"(?m)^\[tcp @ .* failed: Connection refused", said)  # FFmpeg's own log
     assert_no_secret("stderr", said + rest)
     assert_no_secret("stdout", answer)
     assert_no_secret("the JSON Lines file", out.read_bytes())
