@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -114,17 +115,22 @@ def binary() -> Path:
     return binary
 
 
-def _server(*options: str) -> Iterator[RedisServer]:
+@contextmanager
+def running(*options: str) -> Iterator[RedisServer]:
+    """A server for whoever enters this, on data of its own."""
     with tempfile.TemporaryDirectory(prefix="emostream-redis-") as folder:
         server = RedisServer(binary(), Path(folder), *options)
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RedisServer]:
     """One server for all tests that leave it running; they take `server`."""
-    yield from _server()
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
@@ -139,4 +145,5 @@ def server(shared_server: RedisServer) -> RedisServer:
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
     """A server that the test may kill, start, configure and fill."""
-    yield from _server()
+    with running() as server:
+        yield server

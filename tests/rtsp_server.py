@@ -26,10 +26,11 @@ from typing import Literal, Self
 
 from tests.rtp import CLOCK_HZ, PAYLOAD_TYPE, Codec, describe, fragments, read_elementary
 
-Kind = Literal["normal", "stall", "cut", "refuse", "401", "404", "silent", "corrupt"]
+Kind = Literal["normal", "stall", "cut", "refuse", "401", "404", "silent", "corrupt", "garbage"]
 
 SSRC = 0x00E5_0001
 START_SEQUENCE = 65_530  # wraps soon, as cameras' random starts do now and then
+RESERVED_NAL = 0x77  # of a type that no decoder knows: noise behind a slice's own type is a picture now and then
 START_TIMESTAMP = 4_294_000_000  # wraps after some ten seconds
 
 
@@ -237,6 +238,8 @@ class Session:
                 self._server.pause(self._name, behaviour, started + due_s / behaviour.speed - time.monotonic())
             if behaviour.kind == "corrupt" and 0 <= number - behaviour.after < behaviour.lasting:
                 nals = tuple(bytes([nal[0]]) + noise.randbytes(max(len(nal) - 1, 20)) for nal in nals)
+            elif behaviour.kind == "garbage":
+                nals = tuple(bytes([RESERVED_NAL]) + noise.randbytes(len(nal)) for nal in nals)
             if behaviour.retime is not None:
                 timestamp_s = behaviour.retime(number, timestamp_s)
             self._send([part for nal in nals for part in fragments(nal, codec)], timestamp_s, behaviour.lose_every)
