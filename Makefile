@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version
 TRAIN = $(BIN)/python -m train
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo run bench check test emotion wheel-test audit clean
+.PHONY: help setup demo run bench check test chaos emotion wheel-test audit clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -34,6 +34,9 @@ check: $(VENV)/.dev  ## format, lint, types
 
 test: $(VENV)/.train  ## every test, those of the training too (installs PyTorch); ARGS="-k tracking" and so on
 	$(BIN)/python -m pytest -p tests.skips $(ARGS)
+
+chaos: $(VENV)/.dev  ## cameras, Redis and workers that fail, the long form: 45 minutes; ARGS="--short" or "redis killed" and so on
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 emotion: $(VENV)/.train  ## train the emotion network that ships, its teachers first, and export it: hours; a second call goes on; ARGS="--device cuda" and so on
 	$(TRAIN) fit emotion $(ARGS)
