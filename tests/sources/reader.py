@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import select
 import signal
 import subprocess
@@ -96,8 +95,13 @@ def read(address: str) -> Answer:
         except SourceError as trouble:
             error = f"{type(trouble).__name__}: {trouble}"
     rss_mb = psutil.Process().memory_info().rss / 2**20
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Answer(frames, error, time.monotonic() - began_s, rss_mb, peak_mb)
+    return Answer(frames, error, time.monotonic() - began_s, rss_mb, _peak_mb())
+
+
+def _peak_mb() -> float:
+    """Of this process: not getrusage's, which begins with what the parent had."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
 
 
 if __name__ == "__main__":
