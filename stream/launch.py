@@ -22,7 +22,7 @@ from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox, Outbox
 from stream.publisher import Chore, Publisher, Report
-from stream.runtime import Models, Outcome, Worker
+from stream.runtime import PUBLISH, Models, Outcome, Worker
 from stream.sinks import make_sink
 from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
@@ -132,12 +132,12 @@ def launch(config: Config, *, say: Say, show: Show | None = None, after: After |
         interrupts = stack.enter_context(Interrupts())
         private = config.redis.url is None
         redis = stack.enter_context(_private_redis(config, say)) if private else config.redis
+        outcome = Outcome()
         kept = _claimed(config)
         if kept is not None:
-            stack.callback(kept.close)
+            stack.callback(lambda: None if PUBLISH in outcome.abandoned else kept.close())  # it may be using it still
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         with closing(Leases(redis, name)) as leases:
-            outcome = Outcome()
             if _lease_all(config, leases, interrupts, say):
                 outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say)
         ended = Ended(outcome, interrupts.heard, kept.path if kept else None)

@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 WATCH_S = 0.25  # how often the supervisor looks at the cameras
 REPORT_S = 1.0  # before the end of a stop publishing gives up, and says what it could not deliver
 CAMERAS_SHARE = 0.5  # of the time that a stop may take: so long cameras have to come back
+PUBLISH = "publish"  # the thread's name
 REPLACED = "analysis_busy"  # why a frame was replaced unread by a newer one
 FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
 
@@ -141,7 +142,7 @@ class Worker:
         It is asked a few times a second: a signal handler must not touch the locks of the thread it interrupts.
         Raises what broke analysis or publishing.
         """
-        threads = [self._thread("publish", self._publish), self._thread("analysis", self._analyse)]
+        threads = [self._thread(PUBLISH, self._publish), self._thread("analysis", self._analyse)]
         for thread in threads:
             thread.start()
         self._publish_ready.wait()

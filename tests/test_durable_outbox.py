@@ -7,21 +7,22 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import redis
 
 from stream.client import subscribe
 from stream.config import OutboxConfig, RedisConfig
 from stream.errors import Closed, ConfigError, OutboxError
-from stream.events import CameraStatus, Event, Gap, TrackEnded
+from stream.events import CameraStatus, Event, Gap, TrackEnded, parse
 from stream.outbox.durable import DurableOutbox
 from stream.outbox.place import claim
 from stream.publisher import Publisher
-from stream.sinks.redis import RedisSink
+from stream.sinks.redis import RedisSink, camera_key, stream_key
 from tests.conftest import PROJECT
 from tests.redis_server import RedisServer, own_server, server, shared_server
 from tests.sinks.made import START, Clock, changed, named, sample, samples, started, status
@@ -197,7 +198,7 @@ def test_one_worker_at_a_time_and_its_own_eyes_only(path: Path, clock: Clock) ->
 
 def test_without_a_path_each_worker_finds_its_own_again(tmp_path: Path, clock: Clock) -> None:
     def worker(cameras: Sequence[str], sink: str = "redis://host") -> DurableOutbox:
-        return DurableOutbox(SMALL, claim(None, sink, cameras, tmp_path), sink, wall=clock)
+        return DurableOutbox(SMALL, claim(None, sink, cameras, tmp_path), "redis://host", wall=clock)
 
     hall, yard = worker(["hall", "door"]), worker(["yard"])
     hall.append([sample("hall"), sample("door")])
@@ -207,11 +208,42 @@ def test_without_a_path_each_worker_finds_its_own_again(tmp_path: Path, clock: C
     yard.close()
     with closing(worker(["yard", "garden"])) as again:
         assert {one.event.camera_id for one in again.pending("redis://host", 9)} == {"yard"}
-        with closing(worker(["new"])) as other:  # what nobody claims goes to whoever comes
+        with closing(worker(["hall"], "redis://***@host")) as other:  # with a password now
             assert {one.event.camera_id for one in other.pending("redis://host", 9)} == {"hall", "door"}
         assert len(list(tmp_path.glob("*.sqlite"))) == 2
         with closing(worker(["yard"], "redis://elsewhere")) as elsewhere:
-            assert elsewhere.pending("redis://elsewhere", 9) == []
+            assert elsewhere.pending("redis://host", 9) == []
+
+
+def test_what_another_worker_left_is_delivered_by_whoever_has_its_cameras_now(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def worker(*cameras: str) -> DurableOutbox:
+        return DurableOutbox(SMALL, claim(None, "sink", cameras, tmp_path), "sink", wall=clock)
+
+    hall, yard, gate = worker("hall"), worker("yard"), worker("gate")
+    for camera_id, outbox in (("hall", hall), ("yard", yard), ("gate", gate)):
+        outbox.append([started(camera_id), sample(camera_id)])
+        outbox._store.close()  # killed
+    with closing(worker("hall", "yard")) as both:
+        told = [one.event for one in both.pending("sink", 99)]
+        assert [(event.camera_id, event.type) for event in told] == [
+            ("hall", "track.started"),
+            ("hall", "emotion.sample"),
+            ("yard", "track.started"),
+            ("yard", "emotion.sample"),
+            ("hall", "track.ended"),
+            ("yard", "track.ended"),
+        ]
+        assert "waits for its worker to come back, for gate" in caplog.text
+        both.acknowledge("sink", both.pending("sink", 99))
+    for path in tmp_path.glob("*.sqlite"):
+        os.utime(path, (0, 0))  # nobody came back for it
+    with closing(worker("hall")) as alone:
+        assert [one.event.camera_id for one in alone.pending("sink", 99)] == ["gate"] * 3
+        alone.acknowledge("sink", alone.pending("sink", 99))
+    with closing(worker("gate")) as last:
+        assert last.pending("sink", 99) == []
 
 
 @pytest.mark.parametrize("content", [b"a video, for example", b"SQLite format 3\0" + bytes(52) + b"\0\0\0\x07" * 8])
@@ -247,6 +279,16 @@ def test_a_broken_one_is_put_aside_and_the_worker_starts(
     assert "is broken" in caplog.text
 
 
+@pytest.mark.parametrize("version", [0, 7])
+def test_a_database_of_somebody_else_is_not_touched(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"CREATE TABLE theirs (x); PRAGMA user_version = {version};")
+    content = path.read_bytes()
+    with pytest.raises(ConfigError, match="holds something else than an outbox"):
+        claim(path, "sink", [])
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("folder", ["/proc/outbox", "/dev/null/outbox"])
 def test_where_nothing_can_be_kept_is_said(folder: str) -> None:
     with pytest.raises(ConfigError, match=r"outbox\.path: events cannot be kept in"):
@@ -262,8 +304,9 @@ def limit(outbox: DurableOutbox, pages: int) -> None:
 
 def test_a_full_disk_costs_the_oldest_samples_first(path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     life = Life(path, clock, OutboxConfig())
-    life.outbox.append([started(), *samples(6_000)])
-    limit(life.outbox, path.stat().st_size // 4096 + 150)
+    life.outbox.append([started(), *samples(20_000)])
+    ((pages,),) = life.outbox._store.read("PRAGMA page_count")
+    limit(life.outbox, pages + 10)
     before = life.outbox.depth("sink")
     for _ in range(12):
         life.outbox.append(samples(100))
@@ -272,7 +315,7 @@ def test_a_full_disk_costs_the_oldest_samples_first(path: Path, clock: Clock, ca
     told = []
     while more := life.take():
         told += more
-    assert named(told) == list(range(7_201))
+    assert named(told) == list(range(21_201))
     assert told[0].type == "track.started"
     life.outbox.close()
 
@@ -281,7 +324,75 @@ def test_a_disk_that_is_full_for_good_is_told_in_one_sentence(path: Path, clock:
     life = Life(path, clock)
     limit(life.outbox, 1)
     with pytest.raises(OutboxError, match=r"the disk is full.*name another outbox\.path"):
-        life.outbox.append(samples(900))
+        life.outbox.append(samples(30_000))
+    life.outbox.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MB; SQLite's own limit would leave its log out."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can make a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a test that failed may hold a file there
+
+
+def fill(folder: Path) -> None:
+    """Take all that is left, to the last byte."""
+    with suppress(OSError), (folder / "fill").open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("waiting", [500, 20_000])
+def test_a_disk_that_others_fill_stops_nobody(small_disk: Path, clock: Clock, waiting: int) -> None:
+    life = Life(small_disk / "outbox.sqlite", clock, OutboxConfig())
+    for _ in range(waiting // 250):
+        life.outbox.append(samples(250))
+    fill(small_disk)
+    for _ in range(400):
+        life.outbox.append(samples(50))
+        clock.now += timedelta(seconds=1)
+        fill(small_disk)
+    life.outbox.rewind("sink")
+    life.outbox.close()
+    again = Life(small_disk / "outbox.sqlite", clock, OutboxConfig())  # nor the next start
+    told = []
+    while more := again.take():
+        told += more
+    assert named(told) == list(range(waiting + 20_000))
+    again.outbox.append([sample(session="next")])
+    assert [event.session for event in again.take()] == ["next"]
+    again.outbox.close()
+
+
+def test_what_may_have_been_sent_counts_in_events_not_in_their_numbers(path: Path, clock: Clock) -> None:
+    """After much was given up the rows of a batch lie far apart."""
+    first = Life(path, clock, OutboxConfig(max_events=1_000))
+    first.outbox.append([started(), *samples(600), *[status() for _ in range(600)]])
+    for _ in range(20):
+        first.outbox.append(samples(500, session="other"))
+    sent = first.outbox.pending("sink", 256)
+    first.outbox._store.close()
+    clock.now = START + timedelta(days=3)  # and what was kept is too old by now
+    second = Life(path, clock, OutboxConfig(max_events=1_000))
+    second.outbox.append(samples(1, session="next"))
+    told = second.take(256)
+    assert told == [one.event for one in sent]
+    second.outbox.close()
+
+
+def test_a_clock_that_was_set_back_names_nothing_twice(path: Path, clock: Clock) -> None:
+    life = Life(path, clock, OutboxConfig(max_age_s=3600.0))
+    for later in (timedelta(), timedelta(hours=2), timedelta(seconds=5)):
+        clock.now = START + later
+        life.outbox.append(samples(1))
+    clock.now = START + timedelta(hours=2, seconds=11)
+    life.outbox.append(samples(1))
+    assert named(life.take()) == [0, 1, 2, 3]
     life.outbox.close()
 
 
@@ -344,6 +455,121 @@ def test_a_redis_that_lost_its_tail_while_the_worker_was_down_gets_it_back(
     publish(path, clock, own_server.url, samples(2, session="second"))
     told = [(event.session, event.seq) for event in subscribe(own_server.url, from_="start", idle_s=0.3)]
     assert told == [*[(sample().session, seq) for seq in range(3)], ("second", 0), ("second", 1)]
+
+
+class Start:
+    """One start of a worker, whose sends the test takes step by step, and which may be killed."""
+
+    def __init__(self, path: Path, clock: Clock, url: str, maxlen: int = 100_000) -> None:
+        self.store = claim(path, "sink", [])
+        self.outbox = DurableOutbox(OutboxConfig(), self.store, "sink", wall=clock)
+        self.sink = RedisSink(RedisConfig(url=url, maxlen=maxlen), "worker", wall=clock, notes=self.store)
+        self.reach()
+
+    def reach(self) -> None:
+        self.sink.open()
+        self.outbox.rewind("sink")
+
+    def send(self, batches: int = 1_000) -> None:
+        for _ in range(batches):
+            if batch := self.outbox.pending("sink", 256):
+                self.sink.send(batch)
+                self.outbox.acknowledge("sink", batch)
+
+    def kill(self) -> None:
+        self.store.close()
+        self.sink.close()
+
+
+@pytest.mark.redis
+def test_killed_in_the_middle_of_a_backlog_that_the_stream_does_not_hold(
+    path: Path, clock: Clock, server: RedisServer
+) -> None:
+    first = Start(path, clock, server.url, maxlen=100)
+    first.outbox.append(samples(2_000))
+    first.send(batches=6)
+    first.kill()
+    second = Start(path, clock, server.url, maxlen=100)
+    second.send()
+    second.kill()
+    with server.client() as client:
+        entries = client.xrange(stream_key("cam1"))
+    assert [parse(fields["event"]).seq for _, fields in entries] == list(range(2_000 - len(entries), 2_000))
+    assert not any("late" in fields for _, fields in entries)
+
+
+@pytest.mark.redis
+def test_a_camera_that_another_worker_had_meanwhile_is_told_as_it_is_now(
+    path: Path, clock: Clock, server: RedisServer
+) -> None:
+    first = Start(path, clock, server.url)
+    first.outbox.append([status()])
+    first.send()
+    first.outbox.append([started()])  # accepted, not sent
+    first.kill()
+    clock.now += timedelta(minutes=1)
+    other = Start(path.with_name("other"), clock, server.url)
+    other.outbox.append([status(session="theirs"), status(session="theirs", told="ended")])
+    other.send()
+    other.kill()
+    clock.now += timedelta(minutes=1)
+    again = Start(path, clock, server.url)
+    again.outbox.append([status(session="again")])
+    again.send()
+    clock.now -= timedelta(hours=1)  # and its clock is put right
+    again.outbox.append([status(session="again", told="offline")])
+    again.send()
+    again.kill()
+    with server.client() as client:
+        assert client.hget(camera_key("cam1"), "status") == "offline"
+        entries = client.xrange(stream_key("cam1"))
+    told = [(parse(fields["event"]).session, "late" in fields) for _, fields in entries]
+    old = sample().session
+    assert told == [
+        (old, False),
+        ("theirs", False),
+        ("theirs", False),
+        (old, True),
+        (old, True),
+        *[("again", False)] * 2,
+    ]
+
+
+@pytest.mark.redis
+def test_runs_that_began_anew_are_remembered_as_they_were_used(path: Path, clock: Clock, server: RedisServer) -> None:
+    """Two workers, and a Redis that came back from an older state: what is stored then is known after a restart."""
+    first = Start(path, clock, server.url)
+    first.outbox.append(samples(3))
+    first.send()
+    with server.client() as client:
+        older = redis.Redis(port=server.port).dump(stream_key("cam1"))
+        first.outbox.append(samples(2))
+        first.send()
+        clock.now += timedelta(seconds=5)
+        other = Start(path.with_name("other"), clock, server.url)
+        other.outbox.append(samples(1, session="theirs"))
+        other.send()
+        clock.now += timedelta(seconds=5)
+        first.reach()
+        first.outbox.append(samples(5))
+        first.send()
+        client.delete(stream_key("cam1"))
+        redis.Redis(port=server.port).restore(stream_key("cam1"), 0, older)
+        other.reach()
+        other.send()
+        clock.now += timedelta(seconds=5)
+        first.reach()
+        first.send()
+        before = client.xrange(stream_key("cam1"))
+        first.kill()
+        clock.now += timedelta(seconds=5)
+        again = Start(path, clock, server.url)
+        again.send()
+        assert client.xrange(stream_key("cam1")) == before
+    told = [event.seq for event in subscribe(server.url, from_="start", idle_s=0.3) if event.session != "theirs"]
+    assert told == list(range(10))
+    again.kill()
+    other.kill()
 
 
 def test_nothing_of_it_is_loaded_where_it_is_not_used() -> None:

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
@@ -15,14 +15,15 @@ from stream.config import OutboxConfig
 from stream.events import AnyEvent, Gap, SeqRange, parse
 from stream.outbox.line import out_of_turn
 from stream.outbox.shedding import SHED_SHARE, Held, gap, held, thin
-from stream.outbox.store import Store
+from stream.outbox.store import OutboxFull, Store
 from stream.sinks.base import Accepted
 
 log = logging.getLogger(__name__)
 
-MARK_EVERY: Final = 4096  # acknowledged events, at most, of which a killed process forgets that they were
-UNDER_WAY: Final = 1024  # events, at most, that were handed out beyond those
+MARK_EVERY: Final = 512  # acknowledged events, at most, of which a killed process forgets that they were
+UNDER_WAY: Final = 512  # events, at most, that were handed out beyond those
 NEVER_S: Final = 1e18
+FAR: Final = 1 << 62  # no id is larger
 LOOK_EVERY_S: Final = 10.0  # for events that have become too old
 ROW: Final = "id, start_ms, camera_id, session, seq, first_seq, accepted_s, body"
 
@@ -37,15 +38,21 @@ class DiskLine:
     def __init__(self, sink: str, config: OutboxConfig, store: Store, wall: Callable[[], datetime]) -> None:
         self._sink = sink
         self._config = config
+        self._limit = config.max_events
         self._store = store
         self._wall = wall
-        ((last, self._rows),) = store.read("SELECT coalesce(max(id), 0), count(*) FROM event")
+        ((self._rows,),) = store.read("SELECT count(*) FROM event")
         ((self._marked,),) = store.read("SELECT coalesce(max(event_id), 0) FROM mark")  # acknowledged, on disk
         self._acknowledged: int = self._marked  # every event up to this id
         self._unwritten: list[tuple[int, float]] = []  # marks: up to which event, when (UTC, epoch seconds)
         self._depth = store.waiting()
         # An earlier process may have sent these without leaving a trace of it: they are never given up.
-        self._sent: int = min(last, self._marked + MARK_EVERY + UNDER_WAY)
+        ((sent,),) = store.read(
+            "SELECT max(id) FROM (SELECT id FROM event WHERE id > ? ORDER BY id LIMIT ?)",
+            self._marked,
+            MARK_EVERY + UNDER_WAY,
+        )
+        self._sent: int = sent or self._marked
         self._cursor: int = self._marked  # every event up to this id was handed out by this process
         self._handed: deque[tuple[int, Accepted]] = deque()
         self._writing: sqlite3.Connection | None = None
@@ -88,16 +95,19 @@ class DiskLine:
         """What the sink acknowledged once is forgotten first, without a word; only then is anything given up."""
         now_s = self._wall().timestamp()
         self._forget(now_s)
-        excess = self._rows - self._config.max_events
+        excess = self._rows - self._limit
         if excess > 0:
             excess -= self._delete(
                 "id IN (SELECT id FROM event WHERE id <= ? ORDER BY id LIMIT ?)", self._marked, excess
             )
         if give_up and excess > 0:
-            self._give_up(excess + self._config.max_events // SHED_SHARE)
-        if give_up and now_s >= self._looked_s + LOOK_EVERY_S:
+            self._give_up(excess + self._limit // SHED_SHARE)
+        if not self._looked_s <= now_s < self._looked_s + LOOK_EVERY_S:  # or the clock was set back
             self._looked_s = now_s
-            self._give_up_older_than(now_s - self._config.max_age_s)
+            if self._store.set_aside():
+                self._limit = self._config.max_events
+            if give_up:
+                self._give_up_older_than(now_s - self._config.max_age_s)
 
     def head(self, limit: int) -> list[Accepted]:
         if len(self._handed) < limit:
@@ -124,7 +134,7 @@ class DiskLine:
             self.flush()
 
     def rewind(self) -> None:
-        with self.writing() as connection:
+        with suppress(OutboxFull), self.writing() as connection:
             self._forget(self._wall().timestamp())
             # what comes again is retained until `retain_s` after it was acknowledged again
             connection.execute("DELETE FROM mark WHERE event_id < ?", (self._marked,))
@@ -133,15 +143,19 @@ class DiskLine:
         self._cursor = 0
 
     def flush(self) -> None:
-        """Write down what was acknowledged, and forget what need not be retained any more."""
-        with self.writing():
+        """Write down what was acknowledged, and forget what need not be retained any more.
+
+        On a full disk both wait: what was acknowledged would only be sent again.
+        """
+        with suppress(OutboxFull), self.writing():
             self._forget(self._wall().timestamp())
 
-    def shed(self) -> None:
-        """Give up a share of what waits: there is no space on the disk for more."""
+    def shed(self, share: int) -> None:
+        """Give up a share of what waits: there is no space on the disk for more, and until there is, no more wait."""
         with self.writing():
             self._delete("id <= ?", self._marked)
-            self._give_up(max(1, self._depth // SHED_SHARE))
+            self._give_up(max(1, self._depth // share))
+        self._limit = self._rows * 3 // 4  # pages that are half empty take space, too
 
     def _mark(self) -> None:
         self._run("INSERT OR REPLACE INTO mark VALUES (?, ?)", self._unwritten)
@@ -157,10 +171,12 @@ class DiskLine:
     def _give_up(self, count: int) -> None:
         """So many events fewer than now, of those that no sink can have seen."""
         waiting = self._waiting("")
-        self._keep(waiting, thin(waiting, max(0, len(waiting) - count)), f"{self._config.max_events} events wait")
+        self._keep(waiting, thin(waiting, max(0, len(waiting) - count)), f"{self._rows} events wait")
 
     def _give_up_older_than(self, until_s: float) -> None:
-        waiting = self._waiting("AND accepted_s < ?", until_s)
+        """Of the beginning: what stands behind a younger event, as after the clock was set back, has its turn later."""
+        young = "SELECT min(id) FROM event WHERE id > ? AND accepted_s >= ?"
+        waiting = self._waiting(f"AND id < coalesce(({young}), {FAR})", max(self._sent, self._acknowledged), until_s)
         if len(waiting) > 1:
             self._keep(waiting, thin(waiting, 0), f"events are older than {self._config.max_age_s:g} s")
 

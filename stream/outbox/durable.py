@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -26,6 +27,7 @@ from stream.sinks.entries import epoch_ms
 
 log = logging.getLogger(__name__)
 
+SHARES: Final = (16, 64, 256)  # of a line on a full disk, given up at once: less of it needs less of the log
 GROUP_S: Final = 0.05  # a commit waits for the disk, some 4 ms each
 
 
@@ -46,6 +48,7 @@ class DurableOutbox(LineOutbox):
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
+        store.prepare()
         self._ledger = Ledger()
         self._line = DiskLine(sink, config, store, wall)
         self._others = {name: MemoryLine(name, config, monotonic, wall) for name in others}
@@ -60,12 +63,7 @@ class DurableOutbox(LineOutbox):
     def append(self, events: Sequence[Event]) -> list[Accepted]:
         accepted = self._accept(events)
         self._ledger.see(accepted)
-        try:
-            self._write(accepted)
-        except OutboxFull as error:
-            log.error("%s; the oldest events are given up", error)
-            self._line.shed()
-            self._write(accepted)
+        self._surely(lambda: self._write(accepted))
         for line in self._others.values():
             line.extend(accepted)
             line.make_room(give_up=not self._lossless)
@@ -87,14 +85,35 @@ class DurableOutbox(LineOutbox):
             self._ledger.write(connection)
         self._ledger.written()
 
+    def _surely(self, write: Callable[[], None]) -> None:
+        """Again where the disk is full, with less in the file. Raises OutboxError."""
+        try:
+            write()
+            return
+        except OutboxFull as error:
+            full = error
+        log.error("%s%s", full, "" if self._lossless else "; the oldest events are given up")
+        for share in SHARES:
+            with suppress(OutboxFull):
+                self._store.make_space()
+                if not self._lossless:
+                    self._line.shed(share)
+                    self._store.make_space()
+                write()
+                return
+        raise full
+
     def _end_what_was_left(self) -> int:
         now = self._wall()
         ends = [Accepted(event, now, start_ms) for start_ms, event in left_open(self._store)]
+        self._ledger.see(ends)
+        self._surely(lambda: self._tell(ends))
+        self._ledger.written()
+        return len(ends)
+
+    def _tell(self, ends: Sequence[Accepted]) -> None:
         with self._line.writing() as connection:
             self._line.extend(ends)
             self._line.make_room(give_up=False)
-            self._ledger.see(ends)
             self._ledger.write(connection)
             forget_finished(connection)
-        self._ledger.written()
-        return len(ends)

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +54,9 @@ CREATE TABLE run (
     run INTEGER NOT NULL, begun_s REAL, PRIMARY KEY (start_ms, camera_id, session, first_seq)
 ) STRICT, WITHOUT ROWID;
 """
+EVENT: Final = "start_ms, camera_id, session, seq, first_seq, level, accepted_s, body"  # without its id
 PAGE_CACHE_KIB: Final = 2048
+LOG_BYTES: Final = 4 << 20  # so large SQLite lets its log become, about, before it begins anew
 
 
 class Store:
@@ -63,6 +66,7 @@ class Store:
         """`lock` is an open descriptor, as `hold` gives it, which is closed with the store."""
         self.path = path
         self._lock: int | None = lock
+        self._reserve = path.with_name(f"{path.name}.reserve")
         try:
             self._connection = _connected(path)
         except BaseException:
@@ -96,6 +100,31 @@ class Store:
         ((count,),) = self.read("SELECT count(*) FROM event WHERE id > (SELECT coalesce(max(event_id), 0) FROM mark)")
         return int(count)
 
+    def is_owed(self) -> bool:
+        """Whether something in it has still to be told."""
+        return self.waiting() > 0 or bool(self.read("SELECT 1 FROM track LIMIT 1"))
+
+    def take_over(self, other: Store) -> None:
+        """Move all that `other` has still to tell behind what is here.
+
+        Should the power go between the two steps, the next start finds it here already and only empties `other`.
+        """
+        marked = "(SELECT coalesce(max(event_id), 0) FROM mark)"
+        rows = {
+            "event": other.read(f"SELECT {EVENT} FROM event WHERE id > {marked} ORDER BY id"),
+            **{table: other.read(f"SELECT * FROM {table}") for table in ("place", "track", "run")},
+        }
+        known = {tuple(row[:3]) for row in self.read("SELECT start_ms, camera_id, session FROM place")}
+        with self.transaction() as connection:
+            for table, found in rows.items():
+                if new := [row for row in found if tuple(row[:3]) not in known]:
+                    columns = f" ({EVENT})" if table == "event" else ""
+                    marks = ", ".join("?" * len(new[0]))
+                    connection.executemany(f"INSERT INTO {table}{columns} VALUES ({marks})", new)
+        with other.transaction() as connection:
+            for table in ("event", "mark", "place", "track", "run"):
+                connection.execute(f"DELETE FROM {table}")
+
     def begun(self, key: RunKey) -> tuple[list[Begun], int]:
         """See sinks.runs.RunNotes."""
         where = "start_ms = ? AND camera_id = ? AND session = ?"
@@ -112,8 +141,45 @@ class Store:
         begun_s = None if begun.at is None else begun.at.timestamp()
         with self.transaction() as connection:
             connection.execute(
+                "DELETE FROM run WHERE start_ms = ? AND camera_id = ? AND session = ? AND first_seq >= ?",
+                (*key, begun.first_seq),
+            )
+            connection.execute(
                 "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)", (*key, begun.first_seq, begun.run, begun_s)
             )
+
+    def prepare(self) -> None:
+        """Give the file and its log the room that they need on a full disk: giving up has to be written down, too."""
+        connection = self._connection
+        if shutil.disk_usage(self.path).free < 8 * LOG_BYTES:
+            log.warning("the disk of the outbox %s is nearly full", self.path)
+            return  # all of it is needed for events
+        try:
+            connection.execute("CREATE TABLE IF NOT EXISTS ballast (bytes BLOB)")
+            connection.execute("INSERT INTO ballast VALUES (zeroblob(?))", (LOG_BYTES,))
+            connection.execute("PRAGMA wal_checkpoint(RESTART)")
+            connection.execute("DROP TABLE ballast")
+        except sqlite3.Error as error:
+            log.warning("there is little room for the outbox %s (%s)", self.path, error)
+        self.set_aside()
+
+    def set_aside(self) -> bool:
+        """Keep what the log holds back from the file, for when it has to go there. Whether the disk has room."""
+        if self._reserve.exists():
+            return True
+        try:
+            with self._reserve.open("xb") as file:
+                os.posix_fallocate(file.fileno(), 0, 2 * LOG_BYTES)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            return False
+        return True
+
+    def make_space(self) -> None:
+        """On a full disk: let the log begin anew, with the help of what was set aside."""
+        self._reserve.unlink(missing_ok=True)
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def close(self) -> None:
         """May be called twice."""
@@ -144,6 +210,9 @@ def hold(path: Path) -> int | None:
     except BlockingIOError:
         os.close(lock)
         return None
+    except OSError as error:  # some network disks know no locks
+        os.close(lock)
+        raise ConfigError(f"outbox.path: {path} cannot be locked ({error.strerror}); name a file elsewhere") from None
     return lock
 
 
@@ -190,7 +259,11 @@ def _check_is_ours(path: Path) -> None:
             f"outbox.path: events cannot be kept in {path} ({error.strerror}); name another file"
         ) from None
     if head and (not head.startswith(HEADER) or head[68:72] not in (APPLICATION_ID.to_bytes(4, "big"), bytes(4))):
-        raise ConfigError(f"outbox.path: {path} holds something else than an outbox; name another file")
+        raise something_else(path)
+
+
+def something_else(path: Path) -> ConfigError:
+    return ConfigError(f"outbox.path: {path} holds something else than an outbox; name another file")
 
 
 def _head(path: Path) -> bytes:
@@ -202,7 +275,13 @@ def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for this user alone
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute(
+            "PRAGMA locking_mode=EXCLUSIVE"
+        )  # first: else reading needs another file, on a full disk too
+        ((ours,),) = connection.execute("PRAGMA application_id")
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        if tables and ours != APPLICATION_ID:
+            raise something_else(path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")

@@ -247,31 +247,48 @@ class RedisSink:
             self._runs[key] = Runs(key, self._notes, end.run)
         return self._runs[key]
 
+    def _known_runs(self, accepted: Accepted) -> Runs | None:
+        """None for a session of which nothing was sent yet: its run begins after all that is planned before it."""
+        key = _key(accepted)
+        if key not in self._runs and self._notes.begun(key)[0]:
+            self._runs[key] = Runs(key, self._notes, 0)
+        return self._runs.get(key)
+
     def _stored(self, batch: Sequence[Accepted]) -> set[int]:
-        """Positions in the batch of those events that the streams hold, or held before they were trimmed."""
+        """Positions in the batch of those events that the streams hold, or held before they were trimmed or deleted.
+
+        A run is filled in order: where a later event of it is there, an earlier one was.
+        """
         asked: list[tuple[int, EntryId]] = []
         pipe = self._redis.pipeline(transaction=False)
         for position, accepted in enumerate(batch):
             event = accepted.event
-            tail = self._tails[event.camera_id]
-            entry_id, _ = self._runs_of(accepted, tail.last).place(accepted)
-            if entry_id <= tail.last:
+            runs = self._known_runs(accepted)
+            if runs is not None and (entry_id := runs.place(accepted)[0]) <= self._tails[event.camera_id].last:
                 asked.append((position, entry_id))
                 pipe.xrange(stream_key(event.camera_id), str(entry_id), str(entry_id))
         if not asked:
             return set()
-        answers = pipe.execute()
-        return {
-            position
-            for (position, entry_id), found in zip(asked, answers, strict=True)
-            if (is_same(batch[position], found[0][1]) if found else self._was_trimmed(batch[position], entry_id))
-        }
+        stored: set[int] = set()
+        later: set[tuple[RunKey, int]] = set()  # runs of which something later is there
+        for (position, entry_id), found in zip(reversed(asked), reversed(pipe.execute()), strict=True):
+            accepted = batch[position]
+            run = (_key(accepted), entry_id.run)
+            there = is_same(accepted, found[0][1]) if found else self._was_trimmed(accepted, entry_id) or run in later
+            if there:
+                stored.add(position)
+                later.add(run)
+        return stored
 
     def _was_trimmed(self, accepted: Accepted, entry_id: EntryId) -> bool:
-        """Whether a missing event was once confirmed, and is older than all that a full stream still holds."""
+        """Whether a missing event was once stored, and is older than all that a full stream still holds.
+
+        It was when it was confirmed, and when a later one of its run is there: a run is filled in order.
+        """
         tail = self._tails[accepted.event.camera_id]
         confirmed_seq = self._runs[_key(accepted)].confirmed_seq
-        return accepted.event.seq <= confirmed_seq and entry_id < tail.first and tail.length >= self._maxlen
+        known = accepted.event.seq <= confirmed_seq or entry_id.run == tail.first.run
+        return known and entry_id < tail.first and tail.length >= self._maxlen
 
     def _announce(self, batch: Sequence[Accepted], added: Sequence[_Entry]) -> None:
         """Tell listeners, and the cameras' latest status: best effort, for the streams have it all."""
@@ -290,7 +307,7 @@ class RedisSink:
         for accepted in told:
             camera_id = accepted.event.camera_id
             known = self._statuses.get(camera_id)
-            if known is None or known.accepted_at <= accepted.accepted_at:
+            if known is None or (known.start_ms, known.event.seq) <= (accepted.start_ms, accepted.event.seq):
                 self._statuses[camera_id] = accepted
                 changed[camera_id] = None
         return list(changed)

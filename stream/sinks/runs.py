@@ -38,7 +38,7 @@ class RunNotes(Protocol):
         ...
 
     def note(self, key: RunKey, begun: Begun) -> None:
-        """It outlives whatever happens once this returns. Raises OutboxError."""
+        """In the place of those from later events; it outlives whatever happens now. Raises OutboxError."""
         ...
 
 
@@ -77,5 +77,6 @@ class Runs:
         self._begin(Begun(first_seq, run, now))
 
     def _begin(self, begun: Begun) -> None:
+        """It takes the place of those that began at later events: these go under the newer run, too."""
         self._notes.note(self._key, begun)
-        self._begun.append(begun)
+        self._begun = [*(one for one in self._begun if one.first_seq < begun.first_seq), begun]

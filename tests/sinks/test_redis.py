@@ -190,6 +190,20 @@ def test_what_was_trimmed_is_not_stored_again(server: RedisServer) -> None:
     sink.close()
 
 
+def test_what_somebody_deleted_stays_deleted(server: RedisServer) -> None:
+    sink, batch = make(server), accepted(samples(10))
+    sink.open()
+    sink.send(batch)
+    with server.client() as client:
+        client.xdel(stream_key("cam1"), entries(server)[4][0])
+    before = entries(server)
+    for _ in range(2):
+        sink.open()
+        sink.send(batch)
+    assert entries(server) == before
+    sink.close()
+
+
 def test_an_id_that_somebody_else_took_is_not_ours(sink: RedisSink, server: RedisServer) -> None:
     with server.client() as client:
         sink.open()
