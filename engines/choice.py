@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engines import machine
 from engines.build import fingerprint_of
 from engines.cache import Cache
 from engines.errors import BackendMissing, EngineError
-from engines.load import BACKENDS, backend
+from engines.load import BACKENDS, backend, installed
 from engines.manifest import KEY_DIGITS, Fingerprint
 from engines.options import Options
 from engines.store import Model
@@ -85,18 +87,30 @@ def _name(backend_name: str, bf16: bool) -> str:
 
 
 def remembered(model: Model, options: Options, cache: Cache) -> Choice | None:
-    """The choice that was made among exactly these candidates. Where there is only one, nothing was to be measured."""
-    asked, left_out = candidates(model, options)
-    if list(asked) == [DEFAULT]:
-        return Choice(backend=DEFAULT, reason="the only one here", ms_per_sample={}, left_out=left_out)
+    """The choice that was made in these surroundings. Where there is one backend only, nothing was to be measured."""
+    here = surroundings()
+    if list(here) == [DEFAULT] and backend(DEFAULT).can_run(options.ways()[0]) is None:
+        return only_default({name: "not installed" for name in sorted(BACKENDS.keys() - NEVER - here.keys())})
     try:
-        return Choice.model_validate_json(choice_path(model, asked, cache).read_bytes())
+        return Choice.model_validate_json(choice_path(model, options, cache, here).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def choice_path(model: Model, asked: Mapping[str, Candidate], cache: Cache) -> Path:
-    """Another file for other candidates: another library, driver, device or model asks again."""
-    keys = ",".join(f"{name}={candidate.fingerprint.key()}" for name, candidate in sorted(asked.items()))
-    digest = hashlib.sha256(keys.encode()).hexdigest()[:KEY_DIGITS]
-    return cache.root / f"choice-{model.spec.name}-{digest}.json"
+def only_default(left_out: dict[str, str]) -> Choice:
+    """Where nobody else can compute."""
+    return Choice(backend=DEFAULT, reason="the only one here", ms_per_sample={}, left_out=left_out)
+
+
+def surroundings() -> dict[str, str]:
+    """Backend -> its version: who might compute here. Nobody is imported, which would cost each start of a run tenths
+    of a second and a hundred megabytes."""
+    return {name: version for name in sorted(BACKENDS.keys() - NEVER) if (version := installed(name)) is not None}
+
+
+def choice_path(model: Model, options: Options, cache: Cache, here: Mapping[str, str]) -> Path:
+    """Another file for another model, other options or other surroundings: they ask again."""
+    spec = model.spec
+    decisive = [spec.sha256, spec.digest(), asdict(options), dict(here), machine.cpu(), machine.gpus()]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+    return cache.root / f"choice-{spec.name}-{digest}.json"

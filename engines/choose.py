@@ -12,7 +12,7 @@ from engines.backends.base import Progress
 from engines.base import Batch, Engine, example
 from engines.builder import build_apart
 from engines.cache import Cache, Entry
-from engines.choice import Candidate, Choice, candidates, choice_path, remembered
+from engines.choice import DEFAULT, Candidate, Choice, candidates, choice_path, only_default, remembered, surroundings
 from engines.errors import EngineError, EngineMissing
 from engines.load import load_engine
 from engines.options import Options
@@ -34,16 +34,25 @@ def choose(model: Model, options: Options, cache: Cache, progress: Progress = la
     asked, left_out = candidates(model, options)
     if not asked:
         raise _none(model, left_out)
-    path = choice_path(model, asked, cache)
+    path = choice_path(model, options, cache, surroundings())
     with cache.alone(path.stem):  # workers that start together measure once, undisturbed, and agree
         if (choice := remembered(model, options, cache)) is None:
-            entries = _built(model, cache, asked, left_out, progress)
-            if not entries:
-                raise _none(model, left_out)
-            choice = _fastest(asked, _timed(model, asked, entries), left_out)
+            choice = _found(model, cache, asked, left_out, progress)
             cache.keep(path, choice.model_dump_json(indent=2) + "\n")
     progress(1.0)
     return choice
+
+
+def _found(
+    model: Model, cache: Cache, asked: Mapping[str, Candidate], left_out: dict[str, str], progress: Progress
+) -> Choice:
+    """Raises EngineMissing when nobody passes parity."""
+    if list(asked) == [DEFAULT]:
+        return only_default(left_out)  # there is nothing to compare it with
+    entries = _built(model, cache, asked, left_out, progress)
+    if not entries:
+        raise _none(model, left_out)
+    return _fastest(asked, _timed(model, asked, entries), left_out)
 
 
 def _built(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.metadata
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +34,14 @@ BACKENDS: dict[str, tuple[str, str]] = {
 }
 
 
+# name -> the distributions that must be there, as pip knows them; the others come with emostream
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "onnxruntime-cuda": ("onnxruntime-gpu", "cuda-bindings"),
+    "openvino": ("openvino",),
+    "tensorrt": ("tensorrt", "cuda-bindings"),
+    "tensorrt-rtx": ("tensorrt-rtx", "cuda-bindings"),
+}
+
 # The key of an `external_data` entry, in a TensorProto of ONNX: libraries look for that file in the working folder.
 EXTERNAL = b"\x0a\x08location\x12"
 
@@ -47,6 +56,14 @@ def backend(name: str) -> Backend:
         return cast(Backend, importlib.import_module(module))
     except ImportError as error:
         raise BackendMissing(f"backend {name} cannot be imported ({error}): {install}") from error
+
+
+def installed(name: str) -> str | None:
+    """The versions of what a backend needs, None where it is not there. Nothing is imported."""
+    try:
+        return " ".join(importlib.metadata.version(needed) for needed in DISTRIBUTIONS.get(name, ("onnxruntime",)))
+    except importlib.metadata.PackageNotFoundError:
+        return None if name in DISTRIBUTIONS else ""  # the GPU wheel of ONNX Runtime has another name
 
 
 def load_engine(

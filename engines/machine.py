@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +33,7 @@ VECTOR_FLAGS = (
     "sve",
 )
 CPU_INFO = Path("/proc/cpuinfo")
+NVIDIA = Path("/proc/driver/nvidia")
 
 
 @cache
@@ -41,6 +44,13 @@ def cpu() -> str:
     except OSError:
         return f"{platform.processor() or 'CPU'} {platform.machine()}"
     return described(text)
+
+
+def gpus(folder: Path = NVIDIA, environment: Mapping[str, str] = os.environ) -> str:
+    """NVIDIA's driver, its GPUs and which of them this process may see, as far as files tell it; empty without any."""
+    files = [folder / "version", *sorted(folder.glob("gpus/*/information"))]
+    texts = [path.read_text(errors="replace") for path in files if path.is_file()]
+    return "\n".join([*texts, environment.get("CUDA_VISIBLE_DEVICES", "")]).strip()
 
 
 def described(cpu_info: str) -> str:

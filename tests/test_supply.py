@@ -20,7 +20,7 @@ from engines import load as loading
 from engines.backends import fake
 from engines.build import build, fingerprint_of
 from engines.cache import LOCK, Cache, Entry
-from engines.choice import Choice, candidates, choice_path
+from engines.choice import Choice, choice_path, surroundings
 from engines.errors import EngineError, EngineMismatch
 from engines.manifest import KEY_DIGITS
 from engines.options import Options
@@ -198,9 +198,8 @@ def test_a_run_that_is_over_begins_no_build(cache: Cache, model: Model) -> None:
 
 @pytest.mark.parametrize("live", [True, False])
 def test_auto_takes_what_was_chosen(cache: Cache, model: Model, live: bool, two: None) -> None:
-    asked, _ = candidates(model, PLAIN)
     choice = Choice(backend="fake", reason="it was faster", ms_per_sample={}, left_out={})
-    cache.keep(choice_path(model, asked, cache), choice.model_dump_json())
+    cache.keep(choice_path(model, Options(bf16=None), cache, surroundings()), choice.model_dump_json())
     build(model, "fake", PLAIN, cache)
     assert Stand(model, cache, live=live, backend="auto").first().startswith("fake/")
 
@@ -209,9 +208,8 @@ def test_auto_begins_with_bfloat16_where_that_was_chosen_and_never_where_it_is_n
     cache: Cache, model: Model, two: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fake, "can_run", lambda options: None)
-    asked, _ = candidates(model, Options(bf16=None))
     choice = Choice(backend="fake", bf16=True, reason="it was faster", ms_per_sample={}, left_out={})
-    cache.keep(choice_path(model, asked, cache), choice.model_dump_json())
+    cache.keep(choice_path(model, Options(bf16=None), cache, surroundings()), choice.model_dump_json())
     build(model, "fake", Options(bf16=True), cache)
     in_bf16 = fingerprint_of(model, "fake", Options(bf16=True))
     stand = Stand(model, cache, live=False, backend="auto")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,12 +17,13 @@ from engines.backends import fake
 from engines.build import fingerprint_of
 from engines.builder import choose_apart
 from engines.cache import LOCK, Cache
-from engines.choice import Choice, candidates, choice_path, remembered
+from engines.choice import Choice, candidates, choice_path, remembered, surroundings
 from engines.choose import choose
 from engines.errors import EngineError, EngineMissing
 from engines.machine import cpu
 from engines.options import Options
 from engines.store import Model
+from tests.conftest import PROJECT
 from tests.engines.manifests import until
 from tests.engines.networks import emotion_model, strips_model
 
@@ -52,6 +54,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime is all that is installed here."""
     for name in loading.BACKENDS.keys() - {"onnxruntime", "fake"}:
         monkeypatch.setitem(loading.BACKENDS, name, ("engines.backends.no_such_module", name))
+        monkeypatch.setitem(loading.DISTRIBUTIONS, name, ("no-such-distribution",))
 
 
 def chosen(cache: Cache) -> list[str]:
@@ -135,18 +138,16 @@ def test_the_candidates_are_told_with_the_engines_that_they_would_make(two: None
 def test_a_choice_is_kept_for_each_model_and_each_set_of_candidates(
     two: None, tmp_path: Path, cache: Cache, model: Model
 ) -> None:
-    asked, _ = candidates(model, SMALL)
-    other_version = asked["fake"].fingerprint.model_copy(update={"library": "fake 2"})
-    newer = {**asked, "fake": replace(asked["fake"], fingerprint=other_version)}
-    fewer = {"fake": asked["fake"]}
+    here = surroundings()
     other = emotion_model(tmp_path / "other")
     paths = {
-        choice_path(model, asked, cache),
-        choice_path(model, newer, cache),
-        choice_path(model, fewer, cache),
-        choice_path(other, candidates(other, SMALL)[0], cache),
+        choice_path(model, SMALL, cache, here),
+        choice_path(model, SMALL, cache, {**here, "fake": "2"}),
+        choice_path(model, SMALL, cache, {"fake": here["fake"]}),
+        choice_path(model, Options(max_batch=3), cache, here),
+        choice_path(other, SMALL, cache, here),
     }
-    assert len(paths) == 4
+    assert len(paths) == 5
     assert {path.parent for path in paths} == {cache.root}
 
 
@@ -161,7 +162,7 @@ def test_a_choice_is_made_apart_too(cache: Cache, model: Model) -> None:
 
 
 def test_those_that_choose_together_measure_once_and_agree(two: None, cache: Cache, model: Model) -> None:
-    path = choice_path(model, candidates(model, SMALL)[0], cache)
+    path = choice_path(model, SMALL, cache, surroundings())
     made = Choice(backend="fake", reason="said the other one", ms_per_sample={}, left_out={})
     heard: list[Choice] = []
     thread = threading.Thread(target=lambda: heard.append(choose(model, SMALL, cache)), name="second")
@@ -197,10 +198,27 @@ def test_bfloat16_is_a_candidate_of_its_own_where_it_may_be(bfloat16: None, tmp_
 
 def test_what_was_chosen_says_in_what_it_computes(bfloat16: None, cache: Cache, model: Model) -> None:
     either = Options(max_batch=2, bf16=None)
-    asked, _ = candidates(model, either)
     choice = Choice(backend="fake", bf16=True, reason="it was faster", ms_per_sample={}, left_out={})
-    cache.keep(choice_path(model, asked, cache), choice.model_dump_json())
+    cache.keep(choice_path(model, either, cache, surroundings()), choice.model_dump_json())
     found = remembered(model, either, cache)
     assert found == choice
     assert (str(found), found.options(either)) == ("fake-bf16", Options(max_batch=2, bf16=True))
     assert remembered(model, SMALL, cache) is None  # who wants no bfloat16 asks another question
+
+
+def test_what_was_chosen_is_found_without_importing_what_was_not(cache: Cache, model: Model) -> None:
+    choice = Choice(backend="onnxruntime", reason="it was faster", ms_per_sample={}, left_out={})
+    cache.keep(choice_path(model, SMALL, cache, surroundings()), choice.model_dump_json())
+    code = f"""
+import sys
+from pathlib import Path
+from engines.cache import Cache
+from engines.choice import remembered
+from engines.load import model_in
+from engines.options import Options
+
+print(remembered(model_in(Path({str(model.onnx_path.parent)!r})), {SMALL!r}, Cache(Path({str(cache.root)!r}))))
+print({{"openvino", "tensorrt", "tensorrt_rtx", "cuda", "onnxruntime"}} & sys.modules.keys())
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT).stdout
+    assert said.split() == ["onnxruntime", "set()"]
