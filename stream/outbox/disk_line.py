@@ -24,6 +24,7 @@ MARK_EVERY: Final = 512  # acknowledged events, at most, of which a killed proce
 UNDER_WAY: Final = 512  # events, at most, that were handed out beyond those
 NEVER_S: Final = 1e18
 FAR: Final = 1 << 62  # no id is larger
+WINDOW: Final = 4  # times as many events as are given up are looked at first
 LOOK_EVERY_S: Final = 10.0  # for events that have become too old
 ROW: Final = "id, start_ms, camera_id, session, seq, first_seq, accepted_s, body"
 
@@ -170,8 +171,13 @@ class DiskLine:
 
     def _give_up(self, count: int) -> None:
         """So many events fewer than now, of those that no sink can have seen."""
-        waiting = self._waiting("")
-        self._keep(waiting, thin(waiting, max(0, len(waiting) - count)), f"{self._rows} events wait")
+        why = f"{self._rows} events wait"
+        waiting = self._waiting("", limit=WINDOW * count)  # mostly samples: then no more has to be looked at
+        left = thin(waiting, max(0, len(waiting) - count), dearest=0)
+        if len(waiting) - len(left) < count:
+            waiting = self._waiting("")
+            left = thin(waiting, max(0, len(waiting) - count))
+        self._keep(waiting, left, why)
 
     def _give_up_older_than(self, until_s: float) -> None:
         """Of the beginning: what stands behind a younger event, as after the clock was set back, has its turn later."""
@@ -180,13 +186,14 @@ class DiskLine:
         if len(waiting) > 1:
             self._keep(waiting, thin(waiting, 0), f"events are older than {self._config.max_age_s:g} s")
 
-    def _waiting(self, where: str, *values: Any) -> list[Held]:
+    def _waiting(self, where: str, *values: Any, limit: int = -1) -> list[Held]:
         rows = self._ask(
             "SELECT id, start_ms, camera_id, session, level, first_seq, seq FROM event "
-            f"WHERE id > max(?, ?) {where} ORDER BY id",
+            f"WHERE id > max(?, ?) {where} ORDER BY id LIMIT ?",
             self._sent,
             self._acknowledged,
             *values,
+            limit,
         )
         return [
             Held(event_id, (start_ms, camera_id, session), level, first_seq, seq)

@@ -49,15 +49,15 @@ def level(event: Event) -> int:
     return LEVELS.get(event.type, LIFECYCLE)
 
 
-def thin(waiting: Sequence[Held], target: int) -> list[Held]:
-    """`waiting` with no more than `target` left, as far as that can be.
+def thin(waiting: Sequence[Held], target: int, dearest: int = LIFECYCLE) -> list[Held]:
+    """`waiting` with no more than `target` left, as far as that can be with nothing above the level `dearest` given up.
 
     Pairs of neighbours (in their own order) become gaps, oldest first: first pairs of samples, then also changes, at
     last also lifecycle events. Pairs, because a lone event that becomes a gap makes no room. One event of each order
     therefore always stays.
     """
     left = list(waiting)
-    for dear in range(LIFECYCLE + 1):
+    for dear in range(dearest + 1):
         if len(left) > target:
             left = _merge(left, len(left) - target, dear)
     return left
