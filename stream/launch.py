@@ -216,9 +216,9 @@ def _outbox(config: Config, kept: Store | None, sinks: Sequence[str], lossless: 
 
     outbox = DurableOutbox(config.outbox, kept, sinks[0], sinks[1:], lossless=lossless)
     if outbox.left:
-        say(f"{outbox.left} events of an earlier start are delivered first; they were kept in {kept.path}")
+        say(f"events of an earlier start, kept in {kept.path}, are delivered first: {outbox.left}")
     if outbox.lost:
-        say(f"{outbox.lost} faces were left behind by an earlier start; their end is told now (worker_lost)")
+        say(f"faces that an earlier start left, whose end is told now (worker_lost): {outbox.lost}")
     return outbox
 
 
