@@ -33,7 +33,7 @@ from stream.arguments import cameras
 from stream.errors import ConfigError, SinkError, SourceError, StreamError
 from stream.sinks.base import Accepted
 from stream.stderr_filter import filtered
-from stream.urls import expand, has_password, scrub
+from stream.urls import expand, has_password, mask, scrub
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,10 @@ def _refuse(error: Exception, debug: bool) -> int:
     if isinstance(error, typer.Abort):
         return EXIT_INTERRUPTED
     if isinstance(error, TyperException):  # of what was typed; where Typer found it helps nobody
-        say(f"emostream: {error.format_message()} (emostream --help)")
+        words = error.format_message()
+        for argument in sys.argv[1:]:
+            words = words.replace(argument, mask(argument))  # whole, whatever stands in it
+        say(f"emostream: {words} (emostream --help)")
         return EXIT_USAGE
     if debug:
         print(scrub("".join(traceback.format_exception(error))), file=sys.stderr)

@@ -132,12 +132,12 @@ def launch(config: Config, *, say: Say, show: Show | None = None, after: After |
         interrupts = stack.enter_context(Interrupts())
         private = config.redis.url is None
         redis = stack.enter_context(_private_redis(config, say)) if private else config.redis
-        outcome = Outcome()
         kept = _claimed(config)
         if kept is not None:
-            stack.callback(lambda: None if PUBLISH in outcome.abandoned else kept.close())  # it may be using it still
+            stack.callback(_close_unless_used, kept)
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         with closing(Leases(redis, name)) as leases:
+            outcome = Outcome()
             if _lease_all(config, leases, interrupts, say):
                 outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say)
         ended = Ended(outcome, interrupts.heard, kept.path if kept else None)
@@ -206,6 +206,12 @@ def _claimed(config: Config) -> Store | None:
     from stream.outbox.place import claim  # late: SQLite is not for everybody
 
     return claim(config.outbox.path, mask(config.redis.url), {camera.name for camera in config.cameras})
+
+
+def _close_unless_used(kept: Store) -> None:
+    """A publish thread that was abandoned may be in the middle of it; the end of the process frees it then."""
+    if not any(thread.name == PUBLISH for thread in threading.enumerate()):
+        kept.close()
 
 
 def _outbox(config: Config, kept: Store | None, sinks: Sequence[str], lossless: bool, say: Say) -> Outbox:

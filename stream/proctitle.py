@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 _ARG_START, _ARG_END = 47, 48  # fields 48 and 49 of /proc/self/stat, proc(5), counted from 0
@@ -19,7 +20,7 @@ def wipe(secret: str) -> bool:
     if end <= start:
         return False
     arguments = ctypes.string_at(start, end - start)
-    wanted = secret.encode()
+    wanted = os.fsencode(secret)
     at = arguments.find(wanted)
     while at >= 0:
         ctypes.memset(start + at, ord("*"), len(wanted))

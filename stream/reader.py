@@ -75,9 +75,9 @@ class Outlet:
         self._finished = False
 
     def put(self, item: Input) -> None:
-        """Hand one input on. Raises Closed after the cut, and when the analysis has gone."""
+        """Hand one input on. Raises Closed after the cut, after the end, and when the analysis has gone."""
         with self._changing:
-            if self.is_cut:
+            if self.is_cut or self._finished:
                 raise Closed
             self._inputs.put(item)
 
@@ -112,6 +112,7 @@ class Reader:
         self._session = wiring.session() if wiring.live else ""
         self._skipped: Counter[str] = Counter()  # over all connections that have ended
         self._source: Source | None = None
+        self._telling = threading.Lock()  # between `watch` and the end of a connection
         self._last_frame_s: float | None = None  # when the last frame was handed on, while connected; monotonic clock
         # set by `watch`, cleared by the thread: a stall told in the moment of its end is corrected by the next frame
         self._stalled = False
@@ -138,20 +139,21 @@ class Reader:
 
     def watch(self) -> None:
         """From the supervisor's thread, now and then: if frames stay away the camera stalls; its clock goes on."""
-        last = self._last_frame_s
-        if last is None:
-            return
-        away_s = self._wiring.clocks.monotonic() - last
-        if away_s < self._stall_s():
-            return
-        moment = self._now()
         try:
-            if not self._stalled:
-                self._stalled = True
-                self.outlet.put(CameraState(*moment, state="stalled", reason=f"no frame for {away_s:.1f} s"))
-            self.outlet.put(Tick(*moment))
+            with self._telling:
+                self._tell_silence()
         except Closed:
             log.debug("camera %s: the analysis has gone", self._camera_id)
+
+    def _tell_silence(self) -> None:
+        last = self._last_frame_s
+        if last is None or (away_s := self._wiring.clocks.monotonic() - last) < self._stall_s():
+            return
+        moment = self._now()
+        if not self._stalled:
+            self._stalled = True
+            self.outlet.put(CameraState(*moment, state="stalled", reason=f"no frame for {away_s:.1f} s"))
+        self.outlet.put(Tick(*moment))
 
     def tell_offline(self, reason: str, retry_in_s: float | None) -> None:
         """Before the thread begins, from the supervisor's: why it does not begin at once."""
@@ -198,8 +200,9 @@ class Reader:
             yield source
         finally:
             self._reports("closing", self._settings.read_timeout_s)
-            self._last_frame_s = None
-            self._stalled = False
+            with self._telling:  # who is told to have ended is not told to be silent behind that
+                self._last_frame_s = None
+                self._stalled = False
             try:
                 source.close()
             finally:

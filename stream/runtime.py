@@ -149,6 +149,7 @@ class Worker:
         while not self._analysis_ready.wait(WATCH_S):  # an engine that was asked for may be built first: minutes
             if asked_to_stop():
                 self._begin_stop()
+            if self._stop.is_set():  # or publishing has failed
                 self._supply.close()
         if self._failure is None:
             for camera in self._cameras.values():

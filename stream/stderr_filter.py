@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ PACKAGES = Path(__file__).resolve().parent.parent
 CUT_BYTES = 1000  # FFmpeg cuts its lines at 1,023, maybe before the @ by which a login is known
 PATIENCE_S = 2.0  # for the last lines
 
-_LAST_ADDRESS = re.compile(r"(:/{1,2})(?!.*:/).*", re.DOTALL)
+_ADDRESSES = re.compile(r":/{1,2}.*", re.DOTALL)
 _active = False
 
 
@@ -54,7 +55,8 @@ def filtered() -> Iterator[None]:
         _active = False
         if "stream.sources.video" in sys.modules:
             sys.modules["stream.sources.video"].set_log()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
         os.dup2(before, 2)
         os.close(before)
         with contextlib.suppress(subprocess.TimeoutExpired):  # somebody whom we started still has the pipe
@@ -64,17 +66,19 @@ def filtered() -> Iterator[None]:
 def clean(line: str) -> str:
     """A line without credentials, whole or cut."""
     if len(line.encode(errors="replace")) >= CUT_BYTES:
-        line = _LAST_ADDRESS.sub(rf"\g<1>{HIDDEN}\n", line)
+        line = _ADDRESSES.sub(f"://{HIDDEN}\n", line)  # the next line may hang on to it, with another address
     return scrub(line)
 
 
 def main() -> None:
     """stdin to stdout, line by line, until nobody can write any more."""
     for line in sys.stdin.buffer:
-        sys.stdout.write(clean(line.decode(errors="replace")))
-        sys.stdout.flush()
+        sys.stdout.buffer.write(clean(line.decode(errors="replace")).encode(errors="replace"))
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+    for number in (signal.SIGTERM, signal.SIGINT):  # they are for the worker, which has something to say about them yet
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError):
         main()

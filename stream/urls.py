@@ -19,7 +19,7 @@ _RUN = re.compile(r"[^\s\"<>]+")  # in a text a URL ends where a space or a quot
 _SEPARATOR = re.compile(r":/{1,2}")  # one slash where a URL was taken for a path, which collapses the two
 _SYNTHETIC = re.compile(r"([a-z0-9_-]+=)?\W*synthetic:")  # has an @ before its rate
 _OPENING = "'(["  # what may stand before an address in a text
-_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_QUERY = re.compile(r"[?#;].*", re.DOTALL)
 _QUERY_PART = re.compile(r"(?P<open>[?&;#])(?P<key>[^=?&;#]*=)?[^?&;#]*")
 _SECRET_PART = re.compile(r"[?&;#](?P<key>[^=?&;#]*)=[^?&;#]")
 _SECRET_KEY = re.compile(r"token|pass|pwd|secret|auth|user|login|credential|signature|key$", re.IGNORECASE)
@@ -75,7 +75,13 @@ def expand(address: str, environment: Mapping[str, str]) -> str:
                 f"the environment variable {match['name']} is not set; export it before starting"
             ) from None
 
-    return _VARIABLE.sub(value, address)
+    filled = _VARIABLE.sub(value, address)
+    login = _split(filled)[2].rpartition("@")[0]
+    if login and _RUN.fullmatch(login) is None:  # in a text nobody could tell where such an address ends
+        raise ConfigError(
+            f"{mask(filled)}: a space, a quote, < or > in a user name or password must be percent-encoded"
+        )
+    return filled
 
 
 def _secret_in(path: Path) -> str:

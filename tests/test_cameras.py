@@ -189,6 +189,8 @@ class TestHanging:
         outlet = Outlet(Inputs(["cam1"], []))
         outlet.finish("cam1")
         assert not outlet.cut()
+        with pytest.raises(Closed):  # nor told to be silent behind it, by a supervisor that was late
+            outlet.put(frame())
 
     def test_only_so_many_threads_of_a_camera_hang_at_a_time(self) -> None:
         hangs = [Hang() for _ in range(MOST_ABANDONED)]

@@ -28,10 +28,12 @@ from engines.store import Model
 from stream import supply as supplies
 from stream.clocks import Clocks
 from stream.config import CameraConfig, Config, EngineConfig, OutboxConfig, SourceConfig
+from stream.errors import OutboxError
 from stream.events import CameraStatus
-from stream.outbox import MemoryOutbox
+from stream.outbox import MemoryOutbox, Outbox
 from stream.publisher import Publisher
 from stream.runtime import Models, Outcome, Worker
+from stream.sinks.base import Accepted
 from stream.sinks.memory import MemorySink
 from stream.supply import Better, Supply
 from tests.engines.manifests import until
@@ -255,14 +257,17 @@ def test_where_one_engine_cannot_be_had_none_is_left_open(tmp_path: Path, cache:
 class Run:
     """A worker on a live camera, whose frames are so far apart that it stalls and comes back between them."""
 
-    def __init__(self, models: Models, cache: Cache, source: str, **engine: object) -> None:
+    def __init__(
+        self, models: Models, cache: Cache, source: str, *, outbox: Outbox | None = None, **engine: object
+    ) -> None:
         live = {"realtime": True, "analyse_hz": None, "stall_s": 0.1}
         camera = CameraConfig(name="cam", source=source, settings=SourceConfig.model_validate(live))
         config = Config(cameras=[camera], engine=EngineConfig.model_validate({"backend": "fake", **engine}))
         self.said: list[str] = []
         self.sink = MemorySink()
         self.supply = Supply(config, models.by_task(), cache, live=True, say=self.said.append)
-        publisher = Publisher(MemoryOutbox(OutboxConfig(), [self.sink.name]), [self.sink], drain_s=5.0)
+        outbox = outbox or MemoryOutbox(OutboxConfig(), [self.sink.name])
+        publisher = Publisher(outbox, [self.sink], drain_s=5.0)
         self.worker = Worker(config, models, self.supply, publisher, Clocks(), self.said.append)
 
     def until(self, over: Callable[[], bool]) -> Outcome:
@@ -312,3 +317,24 @@ def test_a_run_that_waits_for_an_engine_can_be_ended(tmp_path: Path, cache: Cach
         assert not waits_at(cache, models.face)()
     assert (outcome.failed, outcome.abandoned, run.live()) == ({}, (), [])
     assert run.said == ["no engine of tiny-face for fake is built; it is built now"]
+
+
+class Broken(MemoryOutbox):
+    """Its disk has gone, as is seen once a build is waited for."""
+
+    def __init__(self, waits: Callable[[], bool]) -> None:
+        super().__init__(OutboxConfig(), ["memory:"])
+        self._waits = waits
+
+    def pending(self, sink: str, limit: int) -> list[Accepted]:
+        if self._waits():
+            raise OutboxError("the disk is gone")
+        return []
+
+
+def test_a_run_that_waits_for_an_engine_ends_when_publishing_fails(tmp_path: Path, cache: Cache, model: Model) -> None:
+    models = Models(face=face_model(tmp_path / "face"), emotion=model)
+    outbox = Broken(waits_at(cache, models.face))
+    run = Run(models, cache, "synthetic:64x64@2?seconds=100", outbox=outbox, wait=True)
+    with cache.locked(fingerprint_of(models.face, "fake", PLAIN)), pytest.raises(OutboxError, match="disk is gone"):
+        run.until(lambda: False)

@@ -189,12 +189,19 @@ class TestExpand:
         assert str(caught.value) == "the environment variable HOST_OF_CAM is not set; export it before starting"
         assert caught.value.__suppress_context__
 
+    @pytest.mark.parametrize("password", ["s3 cret", 's3"cret', "s3<cret", "s3\u00a0cret"])
+    def test_what_would_end_an_address_in_a_text_must_be_encoded(self, password: str) -> None:
+        for address in (f"rtsp://user:{password}@cam/x", "rtsp://user:${PW}@cam/x"):
+            with pytest.raises(ConfigError, match=r"^rtsp://\*\*\*@cam/x: .* must be percent-encoded$"):
+                expand(address, {"PW": password})
+        assert expand("/videos/my clip@home.mp4", {}) == "/videos/my clip@home.mp4"
+
     def test_files_are_filled_in(self, tmp_path: Path) -> None:
         """Without the line end that editors and `echo` leave; nothing else of it is changed or read as a pattern."""
-        for name, content in (("user", "me"), ("password", " p%40ss\\1${USER} \n"), ("host", "cam:554\r\n\n")):
+        for name, content in (("user", "me"), ("password", "p%40ss\\1${USER}\n"), ("host", "cam:554\r\n\n")):
             (tmp_path / name).write_text(content)
         address = "rtsp://${file:DIR/user}:${file:DIR/password}@${file:DIR/host}/x".replace("DIR", str(tmp_path))
-        assert expand(address, {"USER": "other"}) == r"rtsp://me: p%40ss\1${USER} @cam:554/x"
+        assert expand(address, {"USER": "other"}) == r"rtsp://me:p%40ss\1${USER}@cam:554/x"
 
     @pytest.mark.parametrize(
         ("content", "words"),
