@@ -24,6 +24,7 @@ MARK_EVERY: Final = 512  # acknowledged events, at most, of which a killed proce
 UNDER_WAY: Final = 512  # events, at most, that were handed out beyond those
 NEVER_S: Final = 1e18
 FAR: Final = 1 << 62  # no id is larger
+FEW: Final = 1000  # events that the file has room for from its start, see Store.prepare
 WINDOW: Final = 4  # times as many events as are given up are looked at first
 LOOK_EVERY_S: Final = 10.0  # for events that have become too old
 ROW: Final = "id, start_ms, camera_id, session, seq, first_seq, accepted_s, body"
@@ -156,7 +157,8 @@ class DiskLine:
         with self.writing():
             self._delete("id <= ?", self._marked)
             self._give_up(max(1, self._depth // share))
-        self._limit = self._rows * 3 // 4  # pages that are half empty take space, too
+        # pages that are half empty take space, too; for few events there is room, or a burst would be given up at once
+        self._limit = max(self._rows * 3 // 4, FEW)
 
     def _mark(self) -> None:
         self._run("INSERT OR REPLACE INTO mark VALUES (?, ?)", self._unwritten)

@@ -138,6 +138,13 @@ class Store:
 
     def note(self, key: RunKey, begun: Begun) -> None:
         """See sinks.runs.RunNotes."""
+        try:
+            self._note(key, begun)
+        except OutboxFull:
+            self.make_space()
+            self._note(key, begun)
+
+    def _note(self, key: RunKey, begun: Begun) -> None:
         begun_s = None if begun.at is None else begun.at.timestamp()
         with self.transaction() as connection:
             connection.execute(
@@ -243,15 +250,17 @@ def _connected(path: Path) -> sqlite3.Connection:
         aside = path.with_name(f"{path.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         log.error("the outbox %s is broken (%s): kept as %s, and begun anew", path, error, aside.name)
         path.rename(aside)
-        for leaving in ("-wal", "-shm"):
-            path.with_name(path.name + leaving).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(f"{path.name}-wal").rename(aside.with_name(f"{aside.name}-wal"))
+        path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
         return _open(path)
 
 
 def _check_is_ours(path: Path) -> None:
     """Raise ConfigError for a file that is something else: nobody's data are put aside by a slip in a path."""
     try:
-        head = path.read_bytes()[:100] if not path.exists() or path.stat().st_size < 100 else _head(path)
+        with path.open("rb") as file:
+            head = file.read(100)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -266,18 +275,12 @@ def something_else(path: Path) -> ConfigError:
     return ConfigError(f"outbox.path: {path} holds something else than an outbox; name another file")
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(100)
-
-
 def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for this user alone
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
-        connection.execute(
-            "PRAGMA locking_mode=EXCLUSIVE"
-        )  # first: else reading needs another file, on a full disk too
+        # first: otherwise reading needs another file, which a full disk has no room for
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         ((ours,),) = connection.execute("PRAGMA application_id")
         ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
         if tables and ours != APPLICATION_ID:

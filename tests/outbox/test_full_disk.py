@@ -87,3 +87,14 @@ def test_a_disk_that_others_fill_stops_nobody(small_disk: Path, clock: Clock, wa
     again.outbox.append([sample(session="next")])
     assert [event.session for event in again.take()] == ["next"]
     again.outbox.close()
+
+
+def test_after_a_full_disk_a_burst_that_redis_takes_loses_nothing(path: Path, clock: Clock) -> None:
+    """Few events wait, as Redis is there: what was stopped from growing has room for more than these few."""
+    life = Life(path, clock, OutboxConfig())
+    life.outbox.append(samples(20))
+    life.outbox._line.shed(16)
+    life.outbox.append(samples(500))
+    told = life.take()
+    assert [event.seq for event in told][-500:] == list(range(20, 520))
+    life.outbox.close()

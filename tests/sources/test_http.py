@@ -18,6 +18,7 @@ from stream.records import Frame
 from stream.sources import Timeline, make_source
 from tests import clips
 from tests.contracts.source import SMALL, connected
+from tests.contracts.source import read as read_source
 from tests.sources.http_server import Server, serving
 from tests.sources.watch import Watch
 
@@ -33,14 +34,8 @@ def server(matroska_clip: Path) -> Iterator[Server]:
 
 def read(address: str, **settings: object) -> tuple[list[Frame], SourceError | None]:
     """Everything up to the end, and the error in which it ended."""
-    frames: list[Frame] = []
     with connected(address, **settings) as source:
-        try:
-            source.open()
-            frames.extend(source.frames())
-        except SourceError as error:
-            return frames, error
-    return frames, None
+        return read_source(source)
 
 
 BEGIN = datetime(2026, 11, 21, 8, tzinfo=UTC)
