@@ -76,6 +76,8 @@ def test_with_three_channels_the_first_kernel_is_taken_as_it_is(shared: Path) ->
     np.testing.assert_array_equal(model.state_dict()["stem.0.weight"].numpy(), kernel)
 
 
+@pytest.mark.shared
+@pytest.mark.usefixtures("shared")
 def test_imagenet_weights_fit_width_1_alone() -> None:
     with pytest.raises(RecipeInvalid, match=r"of width 1, got width 0\.5; set width: 1 or seeded: false"):
         MODELS["mobilenet_v1"](Build(classes=7, width=0.5), True)
