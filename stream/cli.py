@@ -219,7 +219,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """CPU per source frame against decoding alone, at 5 analyses a second and at every frame."""
-    from stream.bench import measure, report
+    from stream.bench.cost import measure, report
     from stream.demo import make_clips
 
     if clip is not None:

@@ -79,8 +79,9 @@ def test_a_playlist(served: Server, private: Path, tmp_path: Path) -> None:
         assert answer(name, MASTER) == 0, name
 
 
-def test_a_key(served: Server, private: Path, tmp_path: Path) -> None:
+def test_a_key(served: Server, private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key of an encrypted playlist is fetched as well."""
+    monkeypatch.chdir(tmp_path)  # the muxer writes the key into the working directory
     key = b"0123456789abcdef"  # FFmpeg's muxer takes the text itself
     encrypted = {"hls_enc": "1", "hls_enc_key": key.decode(), "hls_enc_key_url": "key", "hls_time": "2"}
     path = clips.make_clip(tmp_path / "served" / "list.m3u8", options=encrypted)

@@ -83,7 +83,7 @@ def _figures(costs: dict[str, list[Cost]]) -> dict[str, Any]:
 
 def _child(kind: str, clip: Path) -> dict[str, Any]:
     """Run one measurement in a process of its own and read its JSON line."""
-    command = [sys.executable, "-m", "stream.bench_child", kind, str(clip)]
+    command = [sys.executable, "-m", "stream.bench.child", kind, str(clip)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it said nothing"]

@@ -1,4 +1,4 @@
-"""One measurement of `emostream bench`, in a process of its own: `python -m stream.bench_child KIND CLIP`.
+"""One measurement of `emostream bench`, in a process of its own: `python -m stream.bench.child KIND CLIP`.
 
 KIND is `decode` (the video alone), `5hz` or `every` (the whole worker, private Redis included), or `stages` (one thread
 that runs the journey by hand, with a stopwatch around every stage). Prints one JSON object.

@@ -1,0 +1,1 @@
+"""The instrument: what emostream costs, how many cameras it holds, and against what. Behind `emostream bench`."""
