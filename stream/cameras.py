@@ -67,7 +67,7 @@ class Camera:
 
     @property
     def skipped(self) -> Counter[str]:
-        """Cause -> frames left out so far."""
+        """Cause -> frames left out so far. From any thread."""
         return self._skipped + self._reader.skipped()
 
     def start(self) -> None:

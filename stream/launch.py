@@ -22,7 +22,7 @@ from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox, Outbox
 from stream.publisher import Chore, Publisher, Report
-from stream.runtime import PUBLISH, Models, Outcome, Worker
+from stream.runtime import PUBLISH, Models, Outcome, Probe, Worker
 from stream.sinks import make_sink
 from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
@@ -118,12 +118,14 @@ class Interrupts:
         self.heard = number
 
 
-def launch(config: Config, *, say: Say, show: Show | None = None, after: After | None = None) -> Ended:
+def launch(
+    config: Config, *, say: Say, show: Show | None = None, after: After | None = None, probe: Probe | None = None
+) -> Ended:
     """Run the configured cameras until they end or a signal comes. To be called in the main thread.
 
     `say` gets lines for the operator and `show` every event. `after` is called once, at the end, while a private Redis
-    is still there. Raises ConfigError, SinkError or EngineError before any camera starts, and whatever broke analysis
-    or publishing afterwards.
+    is still there; `probe` is for whoever measures. Raises ConfigError, SinkError or EngineError before any camera
+    starts, and whatever broke analysis or publishing afterwards.
     """
     for camera in config.cameras:
         is_live(camera)  # an address of unknown kind is refused before anything is started
@@ -139,7 +141,7 @@ def launch(config: Config, *, say: Say, show: Show | None = None, after: After |
         with closing(Leases(redis, name)) as leases:
             outcome = Outcome()
             if _lease_all(config, leases, interrupts, say):
-                outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say)
+                outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say, probe or Probe())
         ended = Ended(outcome, interrupts.heard, kept.path if kept else None)
         if after is not None:
             after(ended, redis.url if private else None, interrupts.asked)
@@ -171,6 +173,7 @@ def _run(
     show: Show | None,
     interrupts: Interrupts,
     say: Say,
+    probe: Probe,
 ) -> Outcome:
     """From here on everything is there: make the sinks and the worker, and let it run."""
     addresses = [redis.url or "", *([str(config.run.out)] if config.run.out else [])]
@@ -192,10 +195,11 @@ def _run(
         report=Report(
             trouble=lambda sink, sentence: say(sentence if sentence.startswith(f"{sink}: ") else f"{sink}: {sentence}"),
             recovered=lambda sink: say(f"{sink}: recovered"),
+            acknowledged=probe.acknowledged,
         ),
     )
     with closing(Supply(config, models.by_task(), Cache(), only_live, say)) as supply:
-        worker = Worker(config, models, supply, publisher, Clocks(), say)
+        worker = Worker(config, models, supply, publisher, Clocks(), say, probe)
         return worker.run(interrupts.asked)
 
 

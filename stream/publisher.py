@@ -20,7 +20,7 @@ from stream.backoff import Backoff
 from stream.errors import Closed, SinkError, SinkRefused
 from stream.events import Event
 from stream.outbox.base import Outbox
-from stream.sinks.base import Sink
+from stream.sinks.base import Accepted, Sink
 
 BATCH: Final = 256  # events in one send
 BATCHES: Final = 16  # sent to one sink before the others and the queue have their turn again
@@ -49,16 +49,18 @@ class Chore:
     trouble: str | None = field(default=None, init=False)  # the sentence that was reported last
 
 
-def _silent(*_: str) -> None:
+def _silent(*_: object) -> None:
     """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Whom to tell: called from the publish thread."""
+    """Whom to tell: called from the publish thread, which waits for it; what it raises ends the publishing."""
 
     trouble: Callable[[str, str], None] = _silent  # (sink or chore, sentence): at the first failure and at each new one
     recovered: Callable[[str], None] = _silent  # (sink or chore)
+    # (sink, events) that it has just stored; after a sink was away, what it may have had already comes again
+    acknowledged: Callable[[str, Sequence[Accepted]], None] = _silent
 
 
 class Publisher:
@@ -232,6 +234,7 @@ class _Feed:
                 return False
             self._sink.send(batch)
             self._outbox.acknowledge(self.name, batch)
+            self._report.acknowledged(self.name, batch)
         return True
 
     def _fail(self, error: SinkError) -> None:

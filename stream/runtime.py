@@ -42,6 +42,7 @@ from stream.pipeline import Parts, Pipeline, Trouble
 from stream.publisher import Publisher
 from stream.reader import FIRST_DELAY_S, LOST_CAP_S
 from stream.sessions import live_session, recording_session
+from stream.sinks.base import Accepted
 from stream.sources import is_live, make_source, recording_path
 from stream.sources.base import SmallSize, Source
 from stream.sources.timeline import Timeline
@@ -81,6 +82,16 @@ class Outcome:
     abandoned: tuple[str, ...] = ()  # threads that did not end within the deadline
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Where whoever measures a run looks in. None of these may wait or raise: the calling thread has other work."""
+
+    started: Callable[[Worker], None] = lambda _: None  # main thread: engines are loaded, the cameras begin now
+    parts: Callable[[Parts], Parts] = lambda parts: parts  # analysis thread: what it takes is used; again at each swap
+    # publish thread: (sink, events that it has just stored)
+    acknowledged: Callable[[str, Sequence[Accepted]], None] = lambda *_: None
+
+
 class Deadline:
     """One end for everything that a stop has to wait for."""
 
@@ -116,11 +127,13 @@ class Worker:
         publisher: Publisher,
         clocks: Clocks,
         say: Callable[[str], None],
+        probe: Probe | None = None,
     ) -> None:
         self._config = config
         self._models = models
         self._supply = supply
         self._say = say
+        self._probe = probe or Probe()
         self._publisher = publisher
         self._clocks = clocks
         self._stop = threading.Event()
@@ -152,6 +165,7 @@ class Worker:
             if self._stop.is_set():  # or publishing has failed
                 self._supply.close()
         if self._failure is None:
+            self._probe.started(self)
             for camera in self._cameras.values():
                 camera.start()
         else:
@@ -161,6 +175,14 @@ class Worker:
         if self._failure is not None:
             raise self._failure
         return self._report()
+
+    def skipped(self) -> dict[str, dict[str, int]]:
+        """Live camera -> cause -> frames left out so far; cameras without any are not named. From any thread."""
+        replaced = self._inputs.dropped()
+        found = {
+            name: camera.skipped + Counter({REPLACED: replaced.get(name, 0)}) for name, camera in self._cameras.items()
+        }
+        return {name: dict(causes) for name, causes in found.items() if causes}
 
     def give_up(self, camera_id: str, reason: str) -> None:
         """Stop reading one camera for good; the others go on. From any thread."""
@@ -250,7 +272,7 @@ class Worker:
         face, emotion = engines["face"], engines["emotion"]
         self._fingerprints = (face.fingerprint, emotion.fingerprint)
         self._supply.improve()
-        return Pipeline(assemble(config, face, emotion), self._quarantine)
+        return Pipeline(self._probe.parts(assemble(config, face, emotion)), self._quarantine)
 
     def _swap(self, pipeline: Pipeline, engines: dict[str, Engine], better: Better) -> None:
         """Let another engine compute from the next batch on. One that cannot be loaded changes nothing."""
@@ -258,7 +280,7 @@ class Worker:
         engine: Engine | None = None
         try:
             engine = self._supply.load(better)
-            parts = assemble(self._config, **{**engines, better.task: engine})
+            parts = self._probe.parts(assemble(self._config, **{**engines, better.task: engine}))
         except EngineError as error:
             if engine is not None:
                 engine.close()
@@ -307,8 +329,5 @@ class Worker:
         failed = {name: camera.failed for name, camera in self._cameras.items() if camera.failed}
         self._outcome.failed = failed
         self._outcome.hung = {name: camera.abandoned for name, camera in self._cameras.items() if camera.abandoned}
-        replaced = self._inputs.dropped()
-        for name, camera in self._cameras.items():
-            if skipped := camera.skipped + Counter({REPLACED: replaced.get(name, 0)}):
-                self._outcome.skipped[name] = dict(skipped)
+        self._outcome.skipped = self.skipped()
         return self._outcome

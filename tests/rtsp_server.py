@@ -24,11 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from tests.rtp import CLOCK_HZ, PAYLOAD_TYPE, Codec, describe, fragments, read_elementary
+from stream.bench import rtsp
+from stream.bench.rtp import CLOCK_HZ, SSRC, Codec, describe, fragments, interleaved, packets, read_elementary
 
 Kind = Literal["normal", "stall", "cut", "refuse", "401", "404", "silent", "corrupt", "garbage"]
 
-SSRC = 0x00E5_0001
 START_SEQUENCE = 65_530  # wraps soon, as cameras' random starts do now and then
 RESERVED_NAL = 0x77  # of a type that no decoder knows: noise behind a slice's own type is a picture now and then
 START_TIMESTAMP = 4_294_000_000  # wraps after some ten seconds
@@ -154,8 +154,7 @@ class Session:
         """Serve until either side closes."""
         with self._reader, self._stack:
             while request := self._request():
-                method, url, headers = request
-                behaviour = self._find(url)
+                behaviour = self._find(request)
                 if behaviour is not None and behaviour.kind == "refuse":
                     return
                 while (
@@ -163,65 +162,53 @@ class Session:
                 ):  # as one that hangs; then it answers after all
                     self._server.pause(self._name, behaviour, None)
                     behaviour = self._server.behaviour(self._name)
-                if not self._answer(method, url, headers, behaviour):
+                if not self._answer(request, behaviour):
                     return
 
-    def _request(self) -> tuple[str, str, dict[str, str]] | None:
-        line = self._reader.readline().decode()
-        if not line.strip():
-            return None
-        method, url, *_ = [*line.split(), ""]
-        headers = {}
-        while (line := self._reader.readline().decode().strip()) != "":
-            key, _, value = line.partition(":")
-            headers[key.strip().lower()] = value.strip()
-        return method, url, headers
+    def _request(self) -> rtsp.Request | None:
+        lines: list[str] = []
+        while (line := self._reader.readline().decode()).strip():
+            lines.append(line)
+        return rtsp.parse("".join(lines))
 
-    def _find(self, url: str) -> Behaviour | None:
-        name = url.split("://", 1)[-1].partition("/")[2].partition("?")[0].removesuffix("/").removesuffix("/track0")
+    def _find(self, request: rtsp.Request) -> Behaviour | None:
         if not self._name:
-            self._name = name
-            self._server.connections[name] += 1
-        return self._server.behaviour(name)
+            self._name = request.name
+            self._server.connections[request.name] += 1
+        return self._server.behaviour(request.name)
 
-    def _answer(self, method: str, url: str, headers: dict[str, str], behaviour: Behaviour | None) -> bool:
+    def _answer(self, request: rtsp.Request, behaviour: Behaviour | None) -> bool:
         """Reply to one request; False ends the connection."""
-        sequence = headers.get("cseq", "0")
-        if method == "OPTIONS":
-            self._reply(sequence, "200 OK", Public="OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER")
+        reply = self._connection.sendall
+        if request.method == "OPTIONS":
+            reply(request.reply("200 OK", Public=rtsp.METHODS))
         elif behaviour is None or behaviour.kind == "404" or behaviour.path is None:
-            self._reply(sequence, "404 Not Found")
-        elif behaviour.kind == "401" or not _authorized(behaviour, headers):
-            self._reply(sequence, "401 Unauthorized", **{"WWW-Authenticate": 'Basic realm="camera"'})
-        elif method == "DESCRIBE":
-            text = describe(read_elementary(behaviour.path), behaviour.recording, behaviour.claims_hz)
-            base = {"Content-Base": url + "/", "Content-Type": "application/sdp"}
-            self._reply(sequence, "200 OK", text, **base)
-        elif method == "SETUP":
-            self._set_up(sequence, headers)
-        elif method == "PLAY":
-            self._reply(sequence, "200 OK", Session="1", Range="npt=0-")
+            reply(request.reply("404 Not Found"))
+        elif behaviour.kind == "401" or not _authorized(behaviour, request.headers):
+            reply(request.reply("401 Unauthorized", **{"WWW-Authenticate": 'Basic realm="camera"'}))
+        elif request.method == "DESCRIBE":
+            sdp = describe(read_elementary(behaviour.path), behaviour.recording, behaviour.claims_hz)
+            reply(request.described(sdp))
+        elif request.method == "SETUP":
+            reply(self._set_up(request))
+        elif request.method == "PLAY":
+            reply(request.reply("200 OK", Session="1", Range="npt=0-"))
             self._play()
             return False
         else:
-            self._reply(sequence, "200 OK", Session="1")
-        return method != "TEARDOWN"
+            reply(request.reply("200 OK", Session="1"))
+        return request.method != "TEARDOWN"
 
-    def _set_up(self, sequence: str, headers: dict[str, str]) -> None:
-        wanted = headers.get("transport", "")
+    def _set_up(self, request: rtsp.Request) -> bytes:
+        """The answer to SETUP."""
+        wanted = request.headers.get("transport", "")
         if "TCP" in wanted:
             transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
         else:
             ports = wanted.partition("client_port=")[2].partition(";")[0]
             self._datagrams = self._stack.enter_context(Datagrams(int(ports.partition("-")[0])))
             transport = f"RTP/AVP;unicast;client_port={ports};server_port={self._datagrams.ports}"
-        self._reply(sequence, "200 OK", Session="1;timeout=60", Transport=transport)
-
-    def _reply(self, sequence: str, status: str, body: str = "", **headers: str) -> None:
-        lines = [f"RTSP/1.0 {status}", f"CSeq: {sequence}", *(f"{key}: {value}" for key, value in headers.items())]
-        if body:
-            lines.append(f"Content-Length: {len(body)}")
-        self._connection.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+        return request.reply("200 OK", Session="1;timeout=60", Transport=transport)
 
     def _play(self) -> None:
         """Send frames as the path's behaviour of the moment says. Returns when the connection is to be closed."""
@@ -261,17 +248,12 @@ class Session:
                 return
 
     def _send(self, payloads: list[bytes], timestamp_s: float, lose_every: int | None) -> None:
-        timestamp = (START_TIMESTAMP + round(timestamp_s * CLOCK_HZ)) & 0xFFFF_FFFF
-        packets = []
-        for number, payload in enumerate(payloads):
-            marker = 0x80 * (number == len(payloads) - 1)
-            header = struct.pack(">BBHII", 0x80, marker | PAYLOAD_TYPE, self._sequence, timestamp, SSRC)
-            packets.append(header + payload)
-            self._sequence = (self._sequence + 1) & 0xFFFF
+        unit = packets(payloads, self._sequence, START_TIMESTAMP + round(timestamp_s * CLOCK_HZ))
+        self._sequence = (self._sequence + len(unit)) & 0xFFFF
         if self._datagrams is not None:
-            self._datagrams.send(packets, lose_every)
+            self._datagrams.send(unit, lose_every)
         else:
-            self._connection.sendall(b"".join(_interleaved(0, packet) for packet in packets))
+            self._connection.sendall(b"".join(interleaved(0, packet) for packet in unit))
 
     def _send_bye(self) -> None:
         """RTCP BYE (RFC 3550 section 6.6) after an empty receiver report: this source has ended."""
@@ -279,7 +261,7 @@ class Session:
         if self._datagrams is not None:
             self._datagrams.send_control(packet)
         else:
-            self._connection.sendall(_interleaved(1, packet))
+            self._connection.sendall(interleaved(1, packet))
 
 
 class Datagrams:
@@ -308,10 +290,6 @@ class Datagrams:
 
     def send_control(self, packet: bytes) -> None:
         self._control.sendto(packet, ("127.0.0.1", self._client_port + 1))
-
-
-def _interleaved(channel: int, packet: bytes) -> bytes:
-    return struct.pack(">cBH", b"$", channel, len(packet)) + packet
 
 
 def _authorized(behaviour: Behaviour, headers: dict[str, str]) -> bool:

@@ -174,6 +174,15 @@ def test_trouble_is_told_once_and_so_is_its_end(time: Time) -> None:
     assert told == [("shaky", "away"), ("shaky",)]
 
 
+def test_what_is_stored_is_told_once_the_sink_has_it(time: Time) -> None:
+    """Not before: the second batch comes back with the sink, the first again, because it may have been forgotten."""
+    told: list[tuple[str, list[int]]] = []
+    sink = ShakySink("shaky", time, [2], SinkError("away"))
+    report = Report(acknowledged=lambda name, batch: told.append((name, [each.event.seq for each in batch])))
+    publish(time, [sink], samples(2), samples(1), report=report)
+    assert told == [("shaky", [0, 1]), ("shaky", [0, 1, 2])]
+
+
 def test_what_a_sink_may_have_forgotten_is_sent_again(time: Time) -> None:
     class Forgetful(MemorySink):
         """Every `open` finds it empty; the first batch that makes four events kills it."""

@@ -31,8 +31,9 @@ from stream.config import CameraConfig, Config, EngineConfig, OutboxConfig, Sour
 from stream.errors import OutboxError
 from stream.events import CameraStatus
 from stream.outbox import MemoryOutbox, Outbox
+from stream.pipeline import Parts
 from stream.publisher import Publisher
-from stream.runtime import Models, Outcome, Worker
+from stream.runtime import Models, Outcome, Probe, Worker
 from stream.sinks.base import Accepted
 from stream.sinks.memory import MemorySink
 from stream.supply import Better, Supply
@@ -258,7 +259,14 @@ class Run:
     """A worker on a live camera, whose frames are so far apart that it stalls and comes back between them."""
 
     def __init__(
-        self, models: Models, cache: Cache, source: str, *, outbox: Outbox | None = None, **engine: object
+        self,
+        models: Models,
+        cache: Cache,
+        source: str,
+        *,
+        outbox: Outbox | None = None,
+        probe: Probe | None = None,
+        **engine: object,
     ) -> None:
         live = {"realtime": True, "analyse_hz": None, "stall_s": 0.1}
         camera = CameraConfig(name="cam", source=source, settings=SourceConfig.model_validate(live))
@@ -268,7 +276,7 @@ class Run:
         self.supply = Supply(config, models.by_task(), cache, live=True, say=self.said.append)
         outbox = outbox or MemoryOutbox(OutboxConfig(), [self.sink.name])
         publisher = Publisher(outbox, [self.sink], drain_s=5.0)
-        self.worker = Worker(config, models, self.supply, publisher, Clocks(), self.said.append)
+        self.worker = Worker(config, models, self.supply, publisher, Clocks(), self.said.append, probe)
 
     def until(self, over: Callable[[], bool]) -> Outcome:
         try:
@@ -283,9 +291,18 @@ class Run:
 
 
 def test_a_better_engine_takes_over_between_two_batches(tmp_path: Path, cache: Cache, model: Model) -> None:
-    """That of the faces is not right, and stays what it is; that of the emotions is, and is named from then on."""
-    models = Models(face=face_model(tmp_path / "face"), emotion=model)
-    run = Run(models, cache, "synthetic:64x64@2?seconds=100")
+    """That of the faces is not right, and stays what it is; that of the emotions is, and is named from then on.
+
+    Whoever looks in is shown the worker once, and the stages each time.
+    """
+    models, shown = Models(face=face_model(tmp_path / "face"), emotion=model), list[object]()
+
+    def parts(given: Parts) -> Parts:
+        shown.append(given.engines["emotion"])
+        return given
+
+    probe = Probe(started=shown.append, parts=parts)
+    run = Run(models, cache, "synthetic:64x64@2?seconds=100", probe=probe)
     with ExitStack() as lock:
         lock.enter_context(cache.locked(fingerprint_of(model, "fake", PLAIN)))
 
@@ -298,6 +315,7 @@ def test_a_better_engine_takes_over_between_two_batches(tmp_path: Path, cache: C
         outcome = run.until(over)
     assert (outcome.failed, outcome.abandoned) == ({}, ())
     first, last = run.live()[0], run.live()[-1]
+    assert shown == [first["emotion"], run.worker, last["emotion"]]
     assert first["face"].startswith(ORT)
     assert first["emotion"].startswith(ORT)
     assert last["face"] == first["face"]

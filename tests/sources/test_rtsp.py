@@ -12,13 +12,13 @@ from pathlib import Path
 import av
 import pytest
 
+from stream.bench.rtp import fragments, read_elementary
 from stream.config import CameraConfig, SourceConfig
 from stream.errors import SourceError, SourceRefused, SourceTimeout
 from stream.records import Frame
 from stream.sources import SmallSize, Source, Timeline, make_source
 from tests import clips
 from tests.contracts.source import connected, read
-from tests.rtp import fragments, read_elementary
 from tests.rtsp_server import START_TIMESTAMP, Behaviour, Kind, RtspServer, recovered
 
 SHORT_S = 0.5  # a timeout that is expected to pass

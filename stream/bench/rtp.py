@@ -1,24 +1,31 @@
 """Coded video as RTP carries it: H.264 (RFC 6184) and HEVC (RFC 7798), out of MP4 or Matroska files.
 
-Single NAL unit packets and fragments; the parameter sets stand in the SDP (RFC 4566).
+Single NAL unit packets and fragments, interleaved in an RTSP connection where asked for (RFC 2326 section 10.12); the
+parameter sets stand in the SDP (RFC 4566).
 """
 
 from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import av
+from av.video.stream import VideoStream
+
+from stream.errors import SourceInvalid
 
 Codec = Literal["h264", "hevc"]
 
 CLOCK_HZ = 90_000  # of RTP timestamps of video, RFC 3551
 PAYLOAD_TYPE = 96
+SSRC = 0x00E5_0001
 MTU = 1400
+FRAME_BYTES = 4  # before a packet that is interleaved
 FRAGMENT = {"h264": 28, "hevc": 49}  # the NAL unit type that means FU-A, and FU
 
 
@@ -29,6 +36,7 @@ class AccessUnit:
     decode_s: float
     pts_s: float
     nals: tuple[bytes, ...]
+    is_key: bool
 
 
 @dataclass(frozen=True)
@@ -43,26 +51,36 @@ class Elementary:
 
 @functools.cache
 def read_elementary(path: Path) -> Elementary:
-    """Demux a file whose NAL units are length-prefixed (ISO 14496-15), as in MP4 and Matroska."""
+    """Demux a file whose NAL units are length-prefixed (ISO 14496-15), as in MP4 and Matroska.
+
+    Raises SourceInvalid for any other.
+    """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         codec: Codec = "hevc" if stream.codec_context.name == "hevc" else "h264"
         configuration = bytes(stream.codec_context.extradata or b"")
+        if stream.codec_context.name not in FRAGMENT or configuration[:1] != b"\1":
+            raise SourceInvalid(f"{path.name}: a camera can be played from H.264 or HEVC in MP4, MOV or Matroska only")
         length_size = (configuration[21 if codec == "hevc" else 4] & 3) + 1
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        first_s = min(float(packet.pts * packet.time_base) for packet in packets)
+        coded = [packet for packet in container.demux(stream) if packet.size]
+        first_s = min(_seconds(packet.pts, packet) for packet in coded)
         units = tuple(
             AccessUnit(
-                float(packet.dts * packet.time_base),
-                float(packet.pts * packet.time_base) - first_s,
+                _seconds(packet.dts, packet),
+                _seconds(packet.pts, packet) - first_s,
                 tuple(_split(bytes(packet), length_size)),
+                bool(packet.is_keyframe),
             )
-            for packet in packets
+            for packet in coded
         )
-        interval_s = float(1 / stream.average_rate)
+        interval_s = float(1 / (stream.average_rate or 25))
     duration_s = max(unit.pts_s for unit in units) + interval_s
     sets = _hevc_sets(configuration) if codec == "hevc" else _h264_sets(configuration)
     return Elementary(codec, tuple(sets), units, duration_s)
+
+
+def _seconds(ticks: int | None, packet: av.Packet[VideoStream]) -> float:
+    return float((ticks or 0) * packet.time_base)
 
 
 def _split(data: bytes, length_size: int) -> Iterator[bytes]:
@@ -111,6 +129,21 @@ def fragments(nal: bytes, codec: Codec = "h264") -> Iterator[bytes]:
     for number, piece in enumerate(pieces):
         start, end = 0x80 * (number == 0), 0x40 * (number == len(pieces) - 1)
         yield header + bytes([start | end | kind]) + piece
+
+
+def packets(payloads: Sequence[bytes], sequence: int, timestamp: int) -> list[bytes]:
+    """The RTP packets (RFC 3550 section 5.1) of one access unit, the last one marked; `sequence` is the first's."""
+    last = len(payloads) - 1
+    headers = (
+        (0x80, 0x80 * (number == last) | PAYLOAD_TYPE, (sequence + number) & 0xFFFF, timestamp & 0xFFFF_FFFF, SSRC)
+        for number in range(len(payloads))
+    )
+    return [struct.pack(">BBHII", *header) + payload for header, payload in zip(headers, payloads, strict=True)]
+
+
+def interleaved(channel: int, packet: bytes) -> bytes:
+    """A packet as it stands in an RTSP connection."""
+    return struct.pack(">cBH", b"$", channel, len(packet)) + packet
 
 
 def describe(stream: Elementary, recording: bool = False, claims_hz: float | None = None) -> str:
