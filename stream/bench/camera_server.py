@@ -39,6 +39,7 @@ from stream.errors import SourceError
 
 GOLDEN: Final = 0.618034  # multiples of it, without their whole part, lie evenly for any number of cameras
 SPREAD_S: Final = 2.0  # within which cameras begin: much less than whoever opens one would wait
+FIRST_TIMESTAMP: Final = CLOCK_HZ  # FFmpeg takes 0 for none
 RECEIVE_BYTES: Final = 65536
 END_S: Final = 5.0
 
@@ -158,7 +159,7 @@ class Connection:
     def send_frame(self) -> None:
         """The next frame is due: send it. Raises OSError when the client has gone."""
         unit = self._clip.units[self._at]
-        timestamp = round((self._offset_s + unit.pts_s) * CLOCK_HZ)
+        timestamp = FIRST_TIMESTAMP + round((self._offset_s + unit.pts_s) * CLOCK_HZ)
         self._waiting += unit.numbered(self._sequence, timestamp)
         self._sequence += len(unit.headers)
         self._at += 1

@@ -20,6 +20,7 @@ from stream.errors import SourceError
 
 FIRST: Final = 4  # cameras
 MOST: Final = 512  # more would need more open files than processes usually may have
+KEPT: Final = ("cameras", "seconds", "latency_ms", "growth_ms", "frames", "cores", "objections")  # of every run
 PARTS: Final = {
     "decode": "decoding, and the small pictures",
     "detect": "detecting faces",
@@ -49,28 +50,46 @@ def measure(
     cameras there; `first` cameras are tried first, `most` at most.
     """
     read_elementary(existing(clip))  # whether it can be served, before anything is started
+
+    def run(cameras: int, lasting_s: float) -> dict[str, Any]:
+        what, arguments = f"{cameras} cameras", ("live", clip, cameras, warm_s, lasting_s)
+        return measured(what, "stream.bench.worker", *arguments, lasting_s=warm_s + lasting_s)
+
+    return {"clip": clip.name, **search(run, say, step_s, hold_s, first, most)}
+
+
+def search(
+    run: Callable[[int, float], dict[str, Any]],
+    say: Callable[[str], None],
+    step_s: float,
+    hold_s: float,
+    first: int,
+    most: int,
+) -> dict[str, Any]:
+    """The figures but for the clip; `run(cameras, seconds)` is one measurement. Raises SourceError."""
     runs: list[dict[str, Any]] = []
 
     def holds(cameras: int, lasting_s: float = step_s) -> bool:
-        runs.append(_run(clip, cameras, warm_s, lasting_s))
+        figures = run(cameras, lasting_s)
+        if figures["came"] == cameras and figures["samples"] == 0:
+            raise SourceError("no emotion was told of; latency is measured on a video with faces")
+        runs.append({**figures, "objections": why_not_held(figures)})
         say(_sentence(runs[-1]))
         return not runs[-1]["objections"]
 
     searched = found = largest(holds, first, most)
     while found > 0 and not holds(found, hold_s):
         found -= 1
-    held = runs[-1] if found > 0 else None
-    failed = [run for run in runs if run["objections"] and run["cameras"] > found]
-    limit = min(failed, key=lambda run: run["cameras"]) if failed else None
+    too_many = [tried for tried in runs if tried["objections"] and tried["cameras"] > found]
+    limit = min(too_many, key=lambda tried: tried["cameras"]) if too_many else None
     return {
-        "clip": clip.name,
         "cameras": found,
         "searched": searched,
         "available_cores": available_cores(),
-        "held": held,
-        "bound": bound(limit["cores"], available_cores()) if limit else None,
+        "held": runs[-1] if found > 0 else None,
         "limit": limit,
-        "runs": [{key: run[key] for key in ("cameras", "seconds", "latency_ms", "objections")} for run in runs],
+        "bound": _bound(too_many),
+        "runs": [{key: tried[key] for key in KEPT} for tried in runs],
     }
 
 
@@ -102,13 +121,12 @@ def within_reach(run: dict[str, Any]) -> bool:
     return run["latency_ms"] is not None and run["latency_ms"]["p95"] < REACH_MS
 
 
-def _run(clip: Path, cameras: int, warm_s: float, lasting_s: float) -> dict[str, Any]:
-    """One number of cameras, with what speaks against calling it real time."""
-    arguments = ("live", clip, cameras, warm_s, lasting_s)
-    run = measured(f"{cameras} cameras", "stream.bench.worker", *arguments, lasting_s=warm_s + lasting_s)
-    if run["came"] == cameras and run["samples"] == 0:
-        raise SourceError(f"{clip.name}: no emotion was told of; latency is measured on a video with faces")
-    return {**run, "objections": why_not_held(run)}
+def _bound(too_many: list[dict[str, Any]]) -> str | None:
+    """Named where it shows best: in the run, of those that were not held, in which the machine was busiest."""
+    if not too_many:
+        return None
+    busiest = max(too_many, key=lambda tried: tried["cores"]["machine"])
+    return f"{bound(busiest['cores'], available_cores())} (with {busiest['cameras']} cameras)"
 
 
 def _sentence(run: dict[str, Any]) -> str:
@@ -118,8 +136,7 @@ def _sentence(run: dict[str, Any]) -> str:
 
 
 def _skipped(run: dict[str, Any]) -> str:
-    """By cause; a limit of MOST_SKIPPED is what the verdict went by."""
-    causes = run["frames"]["skipped"]
-    share = sum(causes.values()) / max(1, run["frames"]["wanted"])
+    """By cause, and how many would have been too many."""
+    wanted, causes = run["frames"]["wanted"], run["frames"]["skipped"]
     named = ", ".join(f"{count} {cause}" for cause, count in sorted(causes.items()))
-    return f"{share:.1%} of {run['frames']['wanted']} (limit {MOST_SKIPPED:.0%})" + (f": {named}" if named else "")
+    return f"{named or 'none'} (fewer than {MOST_SKIPPED * wanted:.0f} wanted)"

@@ -17,7 +17,6 @@ from engines.portrait import portrait
 
 FRAME_PX: Final = (1920, 1080)  # width, height
 RATE_HZ: Final = 25
-DURATION_S: Final = 8.0
 GRID: Final = (5, 4)  # columns, rows: places for faces
 HEAD: Final = (100, 40, 432, 420)  # of the portrait, its collar too: x1 y1 x2 y2
 HEAD_PX: Final = 210  # height of a head in the clip; the face is about half of it
@@ -27,7 +26,7 @@ SWAY_S: Final = 4.0
 Image = NDArray[np.uint8]
 
 
-def make_clip(path: Path, faces: int) -> Path:
+def make_clip(path: Path, faces: int, seconds: float) -> Path:
     """An H.264 file with so many faces (at most 20) in every frame. Raises ModelInvalid without the portrait."""
     import av
     import cv2
@@ -37,14 +36,14 @@ def make_clip(path: Path, faces: int) -> Path:
         video.width, video.height = FRAME_PX
         video.pix_fmt = "yuv420p"
         video.thread_count = 1  # the bytes must not depend on the number of cores
-        for picture in _pictures(faces):
+        for picture in _pictures(faces, round(seconds * RATE_HZ)):
             planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
             container.mux(video.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(video.encode())
     return path
 
 
-def _pictures(faces: int) -> Iterator[Image]:
+def _pictures(faces: int, count: int) -> Iterator[Image]:
     """(1080, 1920, 3) BGR, one after the other."""
     import cv2
 
@@ -54,7 +53,7 @@ def _pictures(faces: int) -> Iterator[Image]:
     width, height = FRAME_PX
     wall = np.empty((height, width, 3), np.uint8)
     wall[:] = np.linspace(90, 170, height)[:, None, None]
-    for index in range(round(DURATION_S * RATE_HZ)):
+    for index in range(count):
         picture = wall.copy()
         for number, (x, y) in enumerate(_places(faces)):
             phase = 2 * math.pi * (index / RATE_HZ / SWAY_S + number / len(_places(faces)))

@@ -36,15 +36,19 @@ def measure(
             run = measured(what, "stream.bench.worker", *arguments, lasting_s=warm_s + hold_s)
             found.append(run["rss_mb"])
             say(f"round {number} of {repeats}: {cameras} cameras, {run['rss_mb']:.0f} MB")
+    return {"clip": clip.name, "repeats": repeats, **figures_of(rss_mb)}
+
+
+def figures_of(rss_mb: dict[int, list[float]]) -> dict[str, Any]:
+    """From the memory at two numbers of cameras, round by round, in MB. Each round has its own slope."""
+    few, many = sorted(rss_mb)
     slopes = [(above - below) / (many - few) for below, above in zip(rss_mb[few], rss_mb[many], strict=True)]
     return {
-        "clip": clip.name,
         "few": few,
         "many": many,
         "few_mb": round(statistics.median(rss_mb[few]), 1),
         "many_mb": round(statistics.median(rss_mb[many]), 1),
         "per_camera_mb": round(statistics.median(slopes), 1),
-        "repeats": repeats,
     }
 
 

@@ -30,15 +30,19 @@ def measure(
     *,
     cameras: Sequence[int] = (1, 2, 4, 8, 16),
     faces: Sequence[int] = (1, 5, 20),
+    faces_s: float = 8.0,
     repeats: int = 3,
     plot: Path | None = PLOT,
 ) -> dict[str, Any]:
-    """Medians of so many rounds as `--json` prints them, drawn into `plot`. Raises SourceError."""
+    """Medians of so many rounds as `--json` prints them, drawn into `plot`. Raises SourceError.
+
+    `cameras` and `faces` are two or more numbers each, growing; `faces_s` is how long the clips of faces are.
+    """
     existing(clip)
     by_cameras: dict[int, list[dict[str, Any]]] = {number: [] for number in cameras}
     by_faces: dict[int, list[dict[str, Any]]] = {number: [] for number in faces}
     with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
-        crowds = {number: crowd.make_clip(Path(folder) / f"faces-{number}.mp4", number) for number in faces}
+        crowds = {number: crowd.make_clip(Path(folder) / f"faces-{number}.mp4", number, faces_s) for number in faces}
         for number in range(1, repeats + 1):
             for count, runs in by_cameras.items():
                 say(f"round {number} of {repeats}: {count} cameras")

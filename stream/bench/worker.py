@@ -129,7 +129,13 @@ class Meter:
                 self.engines = event.engines
 
     def _measure(self, worker: Worker) -> None:
-        """A thread of its own."""
+        """A thread of its own. Whatever happens to it, the run comes to its end."""
+        try:
+            self._watch(worker)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _watch(self, worker: Worker) -> None:
         pause = threading.Event()  # never set: only its timeout is used
         redis = [pid for pid in proc.descendants(os.getpid()) if pid != self._server_pid]
         until_s = time.monotonic() + COME_S
@@ -140,7 +146,6 @@ class Meter:
         pause.wait(self._hold_s)
         self.marks.append(self._mark(worker, redis))
         self.rss_mb = proc.rss_mb()
-        os.kill(os.getpid(), signal.SIGTERM)
 
     def _mark(self, worker: Worker, redis: Sequence[int]) -> Mark:
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
