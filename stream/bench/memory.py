@@ -58,5 +58,5 @@ def report(figures: dict[str, Any]) -> Table:
     for number in ("few", "many"):
         drawn.add_row(f"cameras: {figures[number]}", f"{figures[f'{number}_mb']:.0f}")
     drawn.add_row("each camera more", f"{figures['per_camera_mb']:.1f}")
-    drawn.caption = f"resident, medians of {figures['repeats']} rounds"
+    drawn.caption = f"resident; median of rounds: {figures['repeats']}"
     return drawn

@@ -67,12 +67,12 @@ def report(figures: dict[str, Any]) -> Table:
     drawn = Table("CPU per source frame", "ms", "", title=f"{figures['clip']}, everything, 5 analyses a second")
     first = figures["cameras"][0]["cameras"]
     for row in figures["cameras"]:
-        drawn.add_row(f"{row['cameras']} cameras", f"{row['ms']:.2f}", f"{row['ratio']:.2f} times that of {first}")
+        drawn.add_row(f"cameras: {row['cameras']}", f"{row['ms']:.2f}", f"{row['ratio']:.2f} times that of {first}")
     for row in figures["faces"]:
         found = f"{row['found']:.1f} found; detecting {row['detect_ms']:.1f} ms an analysed frame, "
-        drawn.add_row(f"{row['faces']} faces", f"{row['ms']:.2f}", f"{found}classifying {row['classify_ms']:.1f}")
+        drawn.add_row(f"faces: {row['faces']}", f"{row['ms']:.2f}", f"{found}classifying {row['classify_ms']:.1f}")
     fixed_s = figures["cameras"][0]["fixed_s"]
-    drawn.caption = f"medians of {figures['repeats']} rounds; besides, {fixed_s:.1f} s once for engines and Redis"
+    drawn.caption = f"median of rounds: {figures['repeats']}; besides, {fixed_s:.1f} s once for engines and Redis"
     return drawn
 
 
