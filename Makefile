@@ -29,7 +29,8 @@ bench: $(VENV)/.base  ## what it costs, measured, and a row of figures in stream
 	@$(BIN)/emostream bench --append stream/README.md $(ARGS)
 
 bench-rivals: $(VENV)/.base $(RIVALS)/.made  ## what others cost on the same frames, in an environment of their own (6 GB); ARGS="video.mp4" and so on
-	@$(BIN)/emostream bench --part rivals $(ARGS)
+	@EMOSTREAM_MODELS="$${EMOSTREAM_MODELS:-$${EMOSTREAM_SHARED:-../shared}/models}" \
+		$(BIN)/emostream bench --part rivals $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/ruff format --check

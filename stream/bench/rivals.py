@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ RECIPE_PX = 640  # as wide as emostream makes its frames
 NAMES = {
     "decode": "decoding alone",
     "emostream": "emostream, every frame",
-    "naive": "YuNet in OpenCV, one PyTorch call a face",
-    "recipe": f"Haar cascade {RECIPE_PX} px wide, one PyTorch call a face",
-    "recipe_whole": "the same on whole frames",
-    "fer": "the fer package",
+    "naive": "YuNet, PyTorch a face",
+    "recipe": f"Haar at {RECIPE_PX} px, PyTorch a face",
+    "recipe_whole": "Haar on whole frames, the same",
+    "fer": "fer",
 }
 OWN = ("decode", "emostream")
 Turn = dict[str, Any]  # cpu_s, wall_s and, of a rival, frames, faces, versions
@@ -74,24 +74,27 @@ def measure(
 def report(figures: dict[str, Any]) -> Table:
     """The figures for people."""
     title = f"rivals: the first {figures['frames']} frames of {figures['clip']}, each analysed"
-    drawn = Table("per frame", "CPU ms", "wall ms", "against decoding", "against emostream", "faces", title=title)
+    drawn = Table("per frame", "CPU ms", "wall ms", "/ decoding", "/ emostream", "faces", title=title)
     for row in figures["rows"].values():
         if row["not_run"] is not None:
             drawn.add_row(row["what"], "not run")
             continue
         faces = "" if row["faces"] is None else f"{row['faces']:.1f}"
         ratios = (f"{row['against_decoding']:.2f}", f"{row['against_emostream']:.2f}")
-        drawn.add_row(_named(row), f"{row['cpu_ms']:.2f}", f"{row['wall_ms']:.2f}", *ratios, faces)
-    rounds = f"medians of {figures['repeats']} rounds; ratios are of CPU; in PyTorch a MobileNetV1 with random weights"
-    missing = [f"{row['what']}: not run, {row['not_run']}" for row in figures["rows"].values() if row["not_run"]]
-    drawn.caption = "\n".join((rounds, *missing))
+        drawn.add_row(row["what"], f"{row['cpu_ms']:.2f}", f"{row['wall_ms']:.2f}", *ratios, faces)
+    drawn.caption = "\n".join(_remarks(figures))
+    drawn.caption_justify = "left"
     return drawn
 
 
-def _named(row: dict[str, Any]) -> str:
-    """What it is, and with which versions."""
-    versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-    return f"{row['what']}\n  {versions}" if versions else str(row["what"])
+def _remarks(figures: dict[str, Any]) -> Iterator[str]:
+    """How it was measured, with which versions, and why something was not."""
+    yield f"medians of {figures['repeats']} rounds; ratios are of CPU; PyTorch has a MobileNetV1 with random weights"
+    for row in figures["rows"].values():
+        if row["not_run"] is not None:
+            yield f"{row['what']}: not run, {row['not_run']}"
+        elif row["versions"]:
+            yield f"{row['what']}: {', '.join(f'{name} {number}' for name, number in row['versions'].items())}"
 
 
 def cut(clip: Path, beginning: Path, frames: int) -> int:
