@@ -28,7 +28,7 @@ run: $(VENV)/.base  ## make run SOURCE=video.mp4 (or rtsp://..., or 0), ARGS="--
 bench: $(VENV)/.base  ## what it costs, measured, and a row of figures in stream/README.md; ARGS="video.mp4 --part all" and so on
 	@$(BIN)/emostream bench --append stream/README.md $(ARGS)
 
-bench-rivals: $(VENV)/.base $(RIVALS)/.made  ## what others cost on the same frames, in an environment of their own (6 GB); ARGS="video.mp4" and so on
+bench-rivals: $(VENV)/.base $(RIVALS)/.made  ## what others cost on the same frames, in an environment of their own (8 GB); ARGS="video.mp4" and so on
 	@EMOSTREAM_MODELS="$${EMOSTREAM_MODELS:-$${EMOSTREAM_SHARED:-../shared}/models}" \
 		$(BIN)/emostream bench --part rivals $(ARGS)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream.bench import instrument
+from stream.bench import instrument, table
 from stream.errors import ConfigError
 from tests.cli.conftest import Run, emostream
 
@@ -114,3 +114,14 @@ def test_bad_input_is_one_sentence_before_anything_is_measured(emostream: Run, t
         assert ended.code == 2
         assert words in ended.sentence
         assert ended.out == ""
+
+
+def test_a_run_without_fidelity_is_told_and_gets_no_row(emostream: Run, face_clip: Path, tmp_path: Path) -> None:
+    text = f"{table.BEGIN}\n{table.END}\n"
+    (tmp_path / "figures.md").write_text(text)
+    ended = emostream("bench", face_clip, "--part", "start", "--repeats", 1, "--append", tmp_path / "figures.md")
+    assert ended.code == 0, ended.err
+    assert "the first event in the file" in ended.out
+    assert "does not count: fidelity was not run" in ended.out
+    assert ended.sentence.startswith("no row was added")
+    assert (tmp_path / "figures.md").read_text() == text

@@ -1,8 +1,7 @@
-"""The program that anyone would write: `python naive.py CLIP YUNET.onnx`.
+"""The program that anyone would write: `python naive.py CLIP YUNET.onnx [WIDTH]`.
 
-OpenCV reads the video, YuNet finds faces in OpenCV's own runtime, and each face is one call of a network in PyTorch. It
-is kind to itself: frames are made 640 pixels wide for the detector (as wide as emostream makes them), which a first
-version would not do.
+OpenCV reads the video, YuNet finds faces in OpenCV's own runtime, and each face is one call of a network in PyTorch.
+With WIDTH the detector's frame is first made so many pixels wide, which a first version would not do.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ import torch
 from network import Emotions
 from turn import Look, take
 
-WIDTH_PX = 640
 SCORE = 0.7
 
 
-def load(yunet: str) -> Look:
+def load(yunet: str, width_px: int | None) -> Look:
     emotions = Emotions()
-    detector = cv2.FaceDetectorYN.create(yunet, "", (WIDTH_PX, WIDTH_PX), score_threshold=SCORE)
+    detector = cv2.FaceDetectorYN.create(yunet, "", (640, 640), score_threshold=SCORE)
 
     def look(frame: np.ndarray) -> int:
-        scale = frame.shape[1] / WIDTH_PX
-        small = cv2.resize(frame, (WIDTH_PX, round(frame.shape[0] / scale)))
+        small, scale = frame, 1.0
+        if width_px is not None:
+            scale = frame.shape[1] / width_px
+            small = cv2.resize(frame, (width_px, round(frame.shape[0] / scale)))
         detector.setInputSize((small.shape[1], small.shape[0]))
         _, found = detector.detect(small)
         boxes = np.zeros((0, 4)) if found is None else found[:, :4] * scale
@@ -41,4 +41,5 @@ def load(yunet: str) -> Look:
 
 
 if __name__ == "__main__":
-    take(sys.argv[1], lambda: load(sys.argv[2]), {"torch": torch.__version__})
+    wanted_px = int(sys.argv[3]) if len(sys.argv) > 3 else None
+    take(sys.argv[1], lambda: load(sys.argv[2], wanted_px), {"torch": torch.__version__})
