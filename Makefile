@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RIVALS := .venv-rivals
 
 # Byte code is written when a module is first imported: compiling all of it while installing takes 11 s.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --no-compile
 TRAIN = $(BIN)/python -m train
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo run bench check test chaos emotion wheel-test audit clean
+.PHONY: help setup demo run bench bench-rivals check test chaos emotion wheel-test audit clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -24,8 +25,12 @@ run: $(VENV)/.base  ## make run SOURCE=video.mp4 (or rtsp://..., or 0), ARGS="--
 	@test -n "$$SOURCE" || { echo "which video? make run SOURCE=video.mp4, or an rtsp:// address" >&2; exit 2; }
 	@$(BIN)/emostream run $(ARGS) "$$SOURCE"
 
-bench: $(VENV)/.base  ## cost per frame against decoding alone; ARGS="video.mp4" and so on
-	@$(BIN)/emostream bench $(ARGS)
+bench: $(VENV)/.base  ## what it costs, measured, and a row of figures in stream/README.md; ARGS="video.mp4 --part all" and so on
+	@$(BIN)/emostream bench --append stream/README.md $(ARGS)
+
+bench-rivals: $(VENV)/.base $(RIVALS)/.made  ## what others cost on the same frames, in an environment of their own (8 GB); ARGS="video.mp4" and so on
+	@EMOSTREAM_MODELS="$${EMOSTREAM_MODELS:-$${EMOSTREAM_SHARED:-../shared}/models}" \
+		$(BIN)/emostream bench --part rivals $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/ruff format --check
@@ -48,8 +53,8 @@ wheel-test: $(VENV)/.dev  ## build the wheel, install it in an empty environment
 audit: $(VENV)/.base  ## known vulnerabilities of the installed packages, where the index of them can be reached
 	@$(BIN)/python .ci/audit.py
 
-clean:  ## remove .venv, caches and built packages; training runs stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .venv-rivals, caches and built packages; training runs stay
+	rm -rf $(VENV) $(RIVALS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find stream engines train tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pip:
@@ -71,3 +76,14 @@ $(VENV)/.train: pyproject.toml | $(BIN)/pip
 	@echo "installing emostream with all backends, the tools for its checks and PyTorch into $(VENV): minutes" >&2
 	@$(PIP_INSTALL) -e '.[dev,openvino,tensorrt-rtx,train]' 'torch==2.15.*'
 	@touch $(VENV)/.base $(VENV)/.dev $@
+
+# OpenCV 5 has no cascades, and OpenCV 4 computes YuNet more slowly; fer asks for PyTorch and TensorFlow, and for a
+# module that setuptools has lost.
+$(RIVALS)/.made: Makefile
+	@echo "installing what others need into $(RIVALS): minutes" >&2
+	@$(PYTHON) -m venv $(RIVALS)
+	@$(RIVALS)/bin/python -m pip install -qq --no-input --disable-pip-version-check --no-compile \
+		'setuptools<80' 'opencv-python<5' 'opencv-contrib-python<5' fer
+	@$(RIVALS)/bin/python -m pip install -qq --no-input --disable-pip-version-check --no-compile --no-deps --upgrade \
+		--target $(RIVALS)/opencv5 'opencv-python>=5,<6'
+	@touch $@

@@ -215,23 +215,41 @@ def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = 
 @app.command()
 def bench(
     clip: Annotated[Path | None, typer.Argument(help="A video with faces [default: a clip of the demo]")] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to measure, again and again: cost, start, fidelity (these by default), capacity, scaling, "
+            "memory, rivals, or all",
+        ),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported")] = 5,
     as_json: AsJson = False,
+    append: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add a row to the table of figures in this Markdown file")
+    ] = None,
 ) -> None:
-    """CPU per source frame against decoding alone, at 5 analyses a second and at every frame."""
-    from stream.bench.cost import measure, report
+    """What it costs against decoding alone, how fast it starts, how many cameras it holds; and what was wanted."""
+    from stream.bench import instrument, table
     from stream.demo import make_clips
 
-    if clip is not None:
-        figures = measure(clip, repeats, say)
-    else:
-        with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
-            *_, crowded = make_clips(Path(folder))
-            figures = measure(crowded, repeats, say)
+    parts = instrument.chosen(part or [])
+    if append is not None:
+        table.check(append)
+    with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
+        if clip is None:
+            *_, clip = make_clips(Path(folder))
+        figures = instrument.measure(clip, parts, repeats, say)
     if as_json:
         answer(figures)
     else:
-        Console().print(report(figures))
+        Console().print(instrument.report(figures))
+    if append is not None and figures["counts"] is None:
+        table.append(append, figures)
+    elif append is not None:
+        say(f"no row was added to {mask(str(append))}: {figures['counts']}")
+    if not figures["parts"].get("fidelity", {"passed": True})["passed"]:
+        raise typer.Exit(EXIT_FAILED)
 
 
 app.add_typer(engines_app, name="engines")

@@ -27,7 +27,8 @@ INSTALLED_BY_HAND = {"tensorrt"}  # PyPI does not hold its libraries; see pyproj
 
 
 def modules(package: str) -> list[Path]:
-    return sorted((PROJECT / package).rglob("*.py"))
+    """Without the programs of others that the bench measures: they run in an environment of their own."""
+    return sorted(path for path in (PROJECT / package).rglob("*.py") if "programs" not in path.parts)
 
 
 def imports(path: Path) -> Iterator[str]:
