@@ -161,7 +161,8 @@ class _Sight:
     box: NDArray[np.float32]  # (4,) x1 y1 x2 y2, pixels of the frame
     frame_size_px: tuple[int, int]  # width, height
     probabilities: list[float]  # one per label
-    quality: float  # 0..1; 0 was not read
+    quality: float  # 0..1; 0: there was nothing to be read
+    read: bool = True  # False: nobody looked, and the two above say nothing
 
     def is_used(self, config: AggregateConfig) -> bool:
         return self.quality > 0.0 and self.quality >= config.min_quality
@@ -178,18 +179,21 @@ class _Track:
         self._started_s = first.media_time_s
         self._samples = 0  # points of the sample grid that have gone by
         self._last = first
+        self._read_s = first.media_time_s  # of the last sight that was classified
         self._seconds = dict.fromkeys((*labels, UNCERTAIN), 0.0)  # emotion -> time told, from first to last sight
         self._frames_seen = 1
         self._frames_used = int(first.is_used(config))
 
     def see(self, sight: _Sight, config: AggregateConfig) -> Change | None:
         """The change that this sight brings, if it brings one. Time from the moment of proof on has the new emotion."""
-        used = sight.is_used(config)
-        before_s = self._last.media_time_s
-        self._seconds[self.steady.emotion] += sight.media_time_s - before_s
+        self._seconds[self.steady.emotion] += sight.media_time_s - self._last.media_time_s
         self._frames_seen += 1
-        self._frames_used += used
         self._last = sight
+        if not sight.read:
+            return None
+        used = sight.is_used(config)
+        before_s, self._read_s = self._read_s, sight.media_time_s
+        self._frames_used += used
         self.evidence.add(sight.media_time_s, sight.probabilities, sight.quality if used else 0.0, config)
         change = self.steady.consider(self.evidence, config)
         if change is not None:
@@ -257,14 +261,14 @@ class Aggregator:
     def update(self, moment: Moment, tracks: Tracks, scores: Scores, frame_size_px: tuple[int, int]) -> list[Event]:
         """What a frame of `frame_size_px` (width, height) tells: tracks that began, emotions by track id, ends.
 
-        `scores` has a row for each of `tracks`; a row of quality 0 was seen and not read. Time grows from frame to
+        `scores` has a row for each of `tracks`; a row of quality 0 was looked at in vain. Time grows from frame to
         frame as long as a track lives. A track begins with its first frame here, so that none can begin twice.
         """
         started: list[Event] = []
         previous: dict[int, str] = {}  # track id -> the emotion before, of those that changed
-        rows = zip(tracks.ids, tracks.faces.boxes, scores.probabilities, scores.quality.tolist(), strict=True)
-        for track_id, box, probabilities, quality in rows:
-            sight = _Sight(moment.media_time_s, box, frame_size_px, probabilities.tolist(), quality)
+        told = (scores.probabilities.tolist(), scores.quality.tolist(), scores.read.tolist())
+        for track_id, box, *score in zip(tracks.ids, tracks.faces.boxes, *told, strict=True):
+            sight = _Sight(moment.media_time_s, box, frame_size_px, *score)
             track = self._tracks.get(track_id)
             if track is None:
                 track = self._tracks[track_id] = _Track(track_id, self._labels, sight, self._config)

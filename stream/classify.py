@@ -6,6 +6,7 @@ expanded on the crop, never on the frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,25 @@ from engines.probabilities import softmax
 from stream.config import EmotionConfig
 from stream.quality import quality
 from stream.records import Frame, Scores, Tracks
+
+ROUNDING_S = 0.005  # containers round time stamps, some to a millisecond
+
+
+class Reads:
+    """When each face of one camera was classified last: looks that follow each other closely tell nearly the same."""
+
+    def __init__(self, config: EmotionConfig) -> None:
+        self._interval_s = 1.0 / config.read_hz if config.read_hz else 0.0
+        self._last_s: dict[int, float] = {}  # track id -> media time
+
+    def due(self, media_time_s: float, tracks: Tracks) -> list[bool]:
+        """Which of these tracks are to be classified now, and then count as classified; who has just come always is."""
+        before, until_s = self._last_s, media_time_s - self._interval_s + ROUNDING_S
+        due = [before.get(track_id, -math.inf) <= until_s for track_id in tracks.ids]
+        self._last_s = {
+            track_id: media_time_s if now else before[track_id] for track_id, now in zip(tracks.ids, due, strict=True)
+        }
+        return due
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,14 +64,19 @@ class Classifier:
         self._engine = engine
         self.labels = engine.spec.labels
 
-    def classify(self, frames: Sequence[Frame], tracks: Sequence[Tracks]) -> list[Scores]:
-        """One Scores per frame, same order. A face too small to read gets quality 0 and equal probabilities."""
-        scores = [self._unread(len(rows)) for rows in tracks]
+    def classify(
+        self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
+    ) -> list[Scores]:
+        """One Scores per frame, same order. A face too small to read gets quality 0 and equal probabilities.
+
+        `due`: per frame, which of its tracks are to be looked at.
+        """
+        scores = [self._unread(wanted) for wanted in due]
         crops = [
             _Crop(number, row, pixels)
             for number, (frame, rows) in enumerate(zip(frames, tracks, strict=True))
             for row in range(len(rows))
-            if (pixels := self._crop(frame, rows, row)) is not None
+            if due[number][row] and (pixels := self._crop(frame, rows, row)) is not None
         ]
         for start in range(0, len(crops), self._engine.best_batch):
             part = crops[start : start + self._engine.best_batch]
@@ -63,9 +88,11 @@ class Classifier:
                 )
         return scores
 
-    def _unread(self, rows: int) -> Scores:
-        labels = len(self.labels)
-        return Scores(np.full((rows, labels), 1.0 / labels, np.float32), np.zeros(rows, np.float32))
+    def _unread(self, due: Sequence[bool]) -> Scores:
+        rows, labels = len(due), len(self.labels)
+        return Scores(
+            np.full((rows, labels), 1.0 / labels, np.float32), np.zeros(rows, np.float32), np.array(due, np.bool_)
+        )
 
     def _crop(self, frame: Frame, tracks: Tracks, row: int) -> Pixels | None:
         box = tracks.faces.boxes[row]

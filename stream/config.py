@@ -89,6 +89,10 @@ class DetectorConfig(Section):
     input_px: int = Field(default=640, ge=64, le=4096)  # the frame's longer side is reduced to this; never enlarged
     score_threshold: Fraction | None = None  # None: the model's own
     max_faces: int = Field(default=50, ge=1, le=1000)  # per frame, best scores first
+    # known faces are sought where they were, in every analysed frame, new ones where something changes, at a cost of so
+    # many whole pictures a second; None: everywhere in every analysed frame
+    scan_hz: Positive | None = 2.0
+    idle_scan_s: Positive = 2.0  # the whole picture is searched at least this often
 
 
 class TrackingConfig(Section):
@@ -104,6 +108,7 @@ class EmotionConfig(Section):
 
     model: str = "emotion"  # name of a model, or a folder that holds one
     min_face_px: float = Field(default=20.0, ge=0)  # width of the box; smaller faces are tracked, not classified
+    read_hz: Positive | None = 10.0  # a face is classified this often at most; None: in every analysed frame
 
 
 class AggregateConfig(Section):

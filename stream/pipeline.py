@@ -12,7 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from engines.errors import EngineError, EngineMismatch
 from stream.aggregate import Aggregator
+from stream.classify import Reads
+from stream.detectors.attention import find
 from stream.detectors.base import Detector
+from stream.detectors.gaze import Gaze
 from stream.events import CameraStatus, Event, Gap, TimeRange, stamp
 from stream.records import CameraEnded, CameraState, Faces, Frame, Input, Scores, Tick, TrackEnd, Tracks
 from stream.tracking import Tracker
@@ -23,7 +26,9 @@ Result = TypeVar("Result")
 class FaceClassifier(Protocol):
     """What the pipeline asks of `stream.classify.Classifier`."""
 
-    def classify(self, frames: Sequence[Frame], tracks: Sequence[Tracks]) -> list[Scores]: ...
+    def classify(
+        self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
+    ) -> list[Scores]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,9 @@ class Parts:
 
     detector: Detector
     classifier: FaceClassifier
+    new_gaze: Callable[[], Gaze]
     new_tracker: Callable[[], Tracker]
+    new_reads: Callable[[], Reads]
     new_aggregator: Callable[[], Aggregator]
     best_batch: int  # frames per step: how the detector's engine likes to be fed
     models: Mapping[str, str]  # task -> model name, told with `live`
@@ -59,7 +66,9 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Camera:
+    gaze: Gaze
     tracker: Tracker
+    reads: Reads
     aggregator: Aggregator
 
 
@@ -96,20 +105,26 @@ class Pipeline:
         """Each stage over all frames together. A frame's own failure takes its place and goes no further."""
         results: list[_Seen | Exception] = [KeyError("not analysed")] * len(frames)
         followed: list[tuple[int, Frame, tuple[TrackEnd, ...], Tracks]] = []
-        for number, (frame, faces) in enumerate(
-            zip(frames, _isolate(self._parts.detector.detect, frames), strict=True)
-        ):
+        for number, (frame, faces) in enumerate(zip(frames, _isolate(self._find, frames), strict=True)):
             tracked = faces if isinstance(faces, Exception) else _attempt(self._track, frame, faces)
             if isinstance(tracked, Exception):
                 results[number] = tracked
             else:
                 followed.append((number, frame, *tracked))
-        scores = _isolate(
-            self._parts.classifier.classify, [item[1] for item in followed], [item[3] for item in followed]
-        )
+        seen, tracks_of = [item[1] for item in followed], [item[3] for item in followed]
+        due = [
+            self._camera(frame.camera_id).reads.due(frame.media_time_s, tracks)
+            for frame, tracks in zip(seen, tracks_of, strict=True)
+        ]
+        scores = _isolate(self._parts.classifier.classify, seen, tracks_of, due)
         for (number, _, interrupted, tracks), scored in zip(followed, scores, strict=True):
             results[number] = scored if isinstance(scored, Exception) else _Seen(interrupted, tracks, scored)
         return results
+
+    def _find(self, frames: Sequence[Frame]) -> list[Faces]:
+        cameras = [self._camera(frame.camera_id) for frame in frames]
+        expected = [camera.tracker.expected() for camera in cameras]
+        return find(self._parts.detector, frames, [camera.gaze for camera in cameras], expected)
 
     def _track(self, frame: Frame, faces: Faces) -> tuple[tuple[TrackEnd, ...], Tracks]:
         tracker = self._camera(frame.camera_id).tracker
@@ -165,7 +180,8 @@ class Pipeline:
     def _camera(self, camera_id: str) -> _Camera:
         camera = self._cameras.get(camera_id)
         if camera is None:
-            camera = _Camera(self._parts.new_tracker(), self._parts.new_aggregator())
+            parts = self._parts
+            camera = _Camera(parts.new_gaze(), parts.new_tracker(), parts.new_reads(), parts.new_aggregator())
             self._cameras[camera_id] = camera
         return camera
 

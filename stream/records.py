@@ -146,3 +146,4 @@ class Scores:
 
     probabilities: NDArray[np.float32]  # (N, L) temperature-scaled softmax, columns in the order of the model's labels
     quality: NDArray[np.float32]  # (N,) 0..1: how much this crop deserves to be believed
+    read: NDArray[np.bool_]  # (N,) False: nobody looked at this face in this frame, and the other columns say nothing

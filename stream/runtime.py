@@ -26,16 +26,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import cv2
+
 from engines.base import Engine
 from engines.errors import EngineError
 from engines.store import Model
 from stream.aggregate import Aggregator
 from stream.backoff import Backoff
 from stream.cameras import Camera
-from stream.classify import Classifier
+from stream.classify import Classifier, Reads
 from stream.clocks import Clocks
 from stream.config import CameraConfig, Config
 from stream.detectors import make_detector
+from stream.detectors.gaze import Gaze
 from stream.errors import Closed
 from stream.handover import EventQueue, Inputs
 from stream.pipeline import Parts, Pipeline, Trouble
@@ -105,10 +108,14 @@ class Deadline:
 def assemble(config: Config, face: Engine, emotion: Engine) -> Parts:
     """The stages of a pipeline, around two engines that the caller goes on owning."""
     classifier = Classifier(config.emotion, emotion)
+    detector = make_detector(config.detector, face)
+    looking = config.detector if detector.follows else config.detector.model_copy(update={"scan_hz": None})
     return Parts(
-        detector=make_detector(config.detector, face),
+        detector=detector,
         classifier=classifier,
+        new_gaze=lambda: Gaze(looking, face.spec.stride),
         new_tracker=lambda: Tracker(config.tracking),
+        new_reads=lambda: Reads(config.emotion),
         new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
         best_batch=face.best_batch,
         models={"face": face.spec.name, "emotion": emotion.spec.name},
@@ -267,6 +274,7 @@ class Worker:
 
     def _build(self, engines: dict[str, Engine]) -> Pipeline:
         """Load the engines (kept in `engines` for closing) and put the pipeline together."""
+        cv2.setNumThreads(1)  # of all OpenCV: waking others for a picture of some pixels costs more than it saves
         config = self._config
         engines.update(self._supply.first())
         face, emotion = engines["face"], engines["emotion"]

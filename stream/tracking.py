@@ -107,6 +107,12 @@ class Tracker:
         ids = tuple(sorted(rows))
         return Tracks(ids, _rows(faces, [rows[track_id] for track_id in ids]), started, ended)
 
+    def expected(self) -> NDArray[np.float32]:
+        """(N, 4) x1 y1 x2 y2, pixels: where the followed faces were seen last, candidates too, in no order."""
+        boxes = np.array([face.box for face in self._faces], np.float32).reshape(-1, 4)
+        half = boxes[:, 2:] / 2
+        return np.hstack([boxes[:, :2] - half, boxes[:, :2] + half])
+
     def tick(self, media_time_s: float) -> tuple[TrackEnd, ...]:
         """The tracks that are over because nobody has seen them for `lost_s`; the time may be between frames."""
         unseen_since = media_time_s - self._config.lost_s + ROUNDING_S

@@ -26,17 +26,28 @@ class Reader:
 
         `size` is (height, width) of the image, and `picture` that of its upper left part that is no padding.
         """
-        candidates = self.decoding.decode(outputs, size, self.score_threshold)
+        candidates = self.candidates(outputs, size)
         if not len(candidates):
             return candidates
-        believable = candidates[_believable(candidates, picture)]
+        believable = candidates[_on_the_picture(candidates, picture)]
         return believable[best_boxes(believable.boxes, believable.scores, self.iou_threshold, self.most)]
 
+    def candidates(self, outputs: Outputs, size: tuple[int, int]) -> Candidates:
+        """All that reach the threshold, in no order, several for each face; see `faces`."""
+        found = self.decoding.decode(outputs, size, self.score_threshold)
+        return found[_finite(found)]
 
-def _believable(candidates: Candidates, picture: tuple[float, float]) -> NDArray[np.bool_]:
-    """(N,) finite, and at least a pixel of the box is on the picture, not on its padding."""
+
+def _finite(candidates: Candidates) -> NDArray[np.bool_]:
+    """(N,)"""
+    boxes = np.asarray(np.isfinite(candidates.boxes).all(axis=1), np.bool_)
+    landmarks = np.asarray(np.isfinite(candidates.landmarks).all(axis=(1, 2)), np.bool_)
+    return boxes & landmarks
+
+
+def _on_the_picture(candidates: Candidates, picture: tuple[float, float]) -> NDArray[np.bool_]:
+    """(N,) at least a pixel of the box is on the picture, not on its padding."""
     boxes = candidates.boxes
-    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(candidates.landmarks).all(axis=(1, 2))
     seen = np.minimum(boxes[:, 2:], np.array(picture[::-1], np.float32)) - np.maximum(boxes[:, :2], np.float32(0))
-    believable: NDArray[np.bool_] = finite & (seen[:, 0] >= 1) & (seen[:, 1] >= 1)
-    return believable
+    on_it: NDArray[np.bool_] = (seen[:, 0] >= 1) & (seen[:, 1] >= 1)
+    return on_it

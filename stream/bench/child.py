@@ -24,9 +24,11 @@ from engines.cache import Cache
 from engines.choice import DEFAULT
 from engines.load import backend
 from stream.aggregate import Aggregator
-from stream.classify import Classifier
+from stream.classify import Classifier, Reads
 from stream.config import CameraConfig, Config, RunConfig, SourceConfig
 from stream.detectors import make_detector
+from stream.detectors.attention import find
+from stream.detectors.gaze import Gaze
 from stream.launch import find_models, launch
 from stream.records import Frame
 from stream.sources import make_source
@@ -108,7 +110,8 @@ def _stages(clip: Path) -> dict[str, float]:
     engines = Supply(config, models.by_task(), Cache(), live=False, say=lambda words: None).first()
     face, emotion = engines["face"], engines["emotion"]
     detector, classifier = make_detector(config.detector, face), Classifier(config.emotion, emotion)
-    tracker, aggregator = Tracker(config.tracking), Aggregator(config.aggregate, classifier.labels)
+    gaze, tracker, reads = Gaze(config.detector, face.spec.stride), Tracker(config.tracking), Reads(config.emotion)
+    aggregator = Aggregator(config.aggregate, classifier.labels)
     small = SmallSize.of(config.detector, face.spec)
     source = make_source(config.cameras[0], "bench", Timeline(None, 2.0), small)
     watch, frames = Stopwatch(), 0
@@ -116,11 +119,11 @@ def _stages(clip: Path) -> dict[str, float]:
     for frame in _watched(source.frames(), watch):
         frames += 1
         with watch.measure("detect"):
-            (faces,) = detector.detect([frame])
+            (faces,) = find(detector, [frame], [gaze], [tracker.expected()])
         with watch.measure("track"):
             tracks = tracker.update(frame.media_time_s, faces)
         with watch.measure("classify"):
-            (scores,) = classifier.classify([frame], [tracks])
+            (scores,) = classifier.classify([frame], [tracks], [reads.due(frame.media_time_s, tracks)])
         with watch.measure("aggregate"):
             aggregator.update(frame, tracks, scores, (frame.letterbox.width_px, frame.letterbox.height_px))
     source.close()

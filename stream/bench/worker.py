@@ -17,7 +17,8 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from stream.bench.rules import Sample, growth_ms, latency_ms
 from stream.cameras import THREAD
 from stream.config import CameraConfig, Config, EngineConfig, RunConfig
 from stream.detectors.base import Detector
+from stream.detectors.gaze import Area, Boxes
 from stream.events import CameraStatus, EmotionSample
 from stream.launch import launch
 from stream.pipeline import FaceClassifier, Parts
@@ -57,6 +59,12 @@ class Stages:
         self.faces = 0
         self.seen: set[str] = set()  # cameras
 
+    @contextmanager
+    def detecting(self) -> Iterator[None]:
+        began_s = time.thread_time()
+        yield
+        self.detect_s += time.thread_time() - began_s
+
     def around(self, parts: Parts) -> Parts:
         """The same stages, timed."""
         timed = _Timed(self, parts.detector, parts.classifier)
@@ -67,20 +75,25 @@ class _Timed:
     """Behind the protocols Detector and FaceClassifier."""
 
     def __init__(self, stages: Stages, detector: Detector, classifier: FaceClassifier) -> None:
+        self.follows = detector.follows
         self._stages, self._detector, self._classifier = stages, detector, classifier
 
-    def detect(self, frames: Sequence[Frame]) -> list[Faces]:
-        began_s = time.thread_time()
-        found = self._detector.detect(frames)
-        self._stages.detect_s += time.thread_time() - began_s
-        self._stages.frames += len(frames)
-        self._stages.faces += sum(map(len, found))
-        self._stages.seen.update(frame.camera_id for frame in frames)
-        return found
+    def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
+        with self._stages.detecting():
+            return self._detector.search(frames, areas)
 
-    def classify(self, frames: Sequence[Frame], tracks: Sequence[Tracks]) -> list[Scores]:
+    def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
+        self._stages.frames += len(frames)  # called once for every step, before the search
+        self._stages.seen.update(frame.camera_id for frame in frames)
+        with self._stages.detecting():
+            return self._detector.follow(frames, expected)
+
+    def classify(
+        self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
+    ) -> list[Scores]:
+        self._stages.faces += sum(map(len, tracks))
         began_s = time.thread_time()
-        scores = self._classifier.classify(frames, tracks)
+        scores = self._classifier.classify(frames, tracks, due)
         self._stages.classify_s += time.thread_time() - began_s
         return scores
 

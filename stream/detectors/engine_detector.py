@@ -1,16 +1,40 @@
-"""A detector out of any engine: small images -> batches -> decoded candidates -> faces in pixels of the full frame."""
+"""A detector out of any engine: pictures -> batches -> decoded candidates -> faces in pixels of the full frame."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from engines.base import Engine, Outputs
+from engines.decoding.base import Candidates
+from engines.decoding.nms import best_boxes
 from engines.decoding.reader import Reader
 from engines.preprocess import Pixels, to_batch
-from stream.records import Faces, Frame
+from stream.detectors.gaze import Area, Boxes
+from stream.detectors.windows import WINDOW_PX, Window, pick, window
+from stream.records import Faces, Frame, Letterbox
+
+KEEP = 0.9  # of the score that a new face needs is enough for one that is followed (Byte, Zhang et al., ECCV 2022)
+WINDOWS = 16  # in one call: together they are a little over half of a whole picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An area of a frame."""
+
+    frame: int  # which of the call
+    area: Area
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)"""
+        left, top, right, bottom = self.area
+        return bottom - top, right - left
 
 
 class EngineDetector:
@@ -19,34 +43,81 @@ class EngineDetector:
     def __init__(self, engine: Engine, reader: Reader) -> None:
         self._engine = engine
         self._reader = reader
+        self._near = replace(reader, score_threshold=KEEP * reader.score_threshold)
+        self.follows = engine.spec.color == "luma"  # windows are cut from luma
 
-    def detect(self, frames: Sequence[Frame]) -> list[Faces]:
-        """One Faces per frame, same order, in pixels of the full frame; a frame's answer depends on it alone."""
-        found = [Faces()] * len(frames)
-        spec = self._engine.spec
-        for part in _parts(frames, self._engine.best_batch):
-            images = [_in_color(frames[number].small, spec.color) for number in part]
-            outputs = self._engine.infer(to_batch(images, spec))
-            for row, number in enumerate(part):
-                frame = frames[number]
-                found[number] = self._faces({name: values[row] for name, values in outputs.items()}, frame)
-        return found
+    def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
+        """See stream.detectors.base.Detector. Areas of one size go together, as the engine likes it."""
+        jobs = [_Job(number, area) for number, of_frame in enumerate(areas) for area in of_frame]
+        found: list[list[Candidates]] = [[] for _ in frames]
+        for part in _parts(jobs, self._engine.best_batch):
+            images = [self._image(frames[job.frame].small, job.area) for job in part]
+            for job, outputs in zip(part, self._infer(images), strict=True):
+                found[job.frame].append(self._in_area(outputs, job, frames[job.frame].letterbox))
+        return [self._merged(parts, frame) for parts, frame in zip(found, frames, strict=True)]
 
-    def _faces(self, outputs: Outputs, frame: Frame) -> Faces:
-        letterbox = frame.letterbox
-        picture = letterbox.height_px * letterbox.scale_y, letterbox.width_px * letterbox.scale_x
-        best = self._reader.faces(outputs, (frame.small.shape[0], frame.small.shape[1]), picture)
-        return Faces(letterbox.boxes_to_frame(best.boxes), letterbox.points_to_frame(best.landmarks), best.scores)
+    def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
+        """See stream.detectors.base.Detector. The windows of all frames go together."""
+        windows = [
+            (number, window(frame, box))
+            for number, (frame, boxes) in enumerate(zip(frames, expected, strict=True))
+            for box in boxes.tolist()
+            if self.follows
+        ]
+        found: list[list[Candidates]] = [[] for _ in frames]
+        most = min(WINDOWS, self._engine.max_batch)
+        for start in range(0, len(windows), most):
+            part = windows[start : start + most]
+            seen, rows = self._in_windows([w for _, w in part])
+            owners = np.array([number for number, _ in part])[rows]
+            for number in np.unique(owners).tolist():
+                found[number].append(seen[owners == number])
+        return [self._merged(parts, frame) for parts, frame in zip(found, frames, strict=True)]
+
+    def _in_windows(self, windows: Sequence[Window]) -> tuple[Candidates, NDArray[np.intp]]:
+        """See stream.detectors.windows.pick. All are decoded at once, as one picture: cells are told row by row."""
+        outputs = self._engine.infer(to_batch([w.pixels for w in windows], self._engine.spec))
+        one_below_the_other = {name: values.reshape(-1, values.shape[-1]) for name, values in outputs.items()}
+        found = self._near.candidates(one_below_the_other, (len(windows) * WINDOW_PX, WINDOW_PX))
+        return pick(found, windows)
+
+    def _infer(self, images: Sequence[Pixels]) -> Iterator[Outputs]:
+        """The outputs for each of some images of one size."""
+        outputs = self._engine.infer(to_batch(images, self._engine.spec))
+        for row in range(len(images)):
+            yield {name: values[row] for name, values in outputs.items()}
+
+    def _image(self, small: Pixels, area: Area) -> Pixels:
+        left, top, right, bottom = area
+        return _in_color(small[top:bottom, left:right], self._engine.spec.color)
+
+    def _in_area(self, outputs: Outputs, job: _Job, letterbox: Letterbox) -> Candidates:
+        left, top = job.area[:2]
+        picture = letterbox.height_px * letterbox.scale_y - top, letterbox.width_px * letterbox.scale_x - left
+        best = self._reader.faces(outputs, job.size, picture)
+        corner = np.array([left, top], np.float32)
+        boxes = letterbox.boxes_to_frame(best.boxes + np.tile(corner, 2))
+        return Candidates(boxes, letterbox.points_to_frame(best.landmarks + corner), best.scores)
+
+    def _merged(self, parts: Sequence[Candidates], frame: Frame) -> Faces:
+        """One frame's faces; what was seen in two places is told once."""
+        if not parts:
+            return Faces()
+        found = parts[0] if len(parts) == 1 else Candidates.joined(parts)
+        if len(found) > 1:
+            found = found[best_boxes(found.boxes, found.scores, self._reader.iou_threshold, self._reader.most)]
+        limit = np.array([frame.letterbox.width_px, frame.letterbox.height_px] * 2, np.float32)
+        return Faces(np.minimum(np.maximum(found.boxes, np.float32(0)), limit), found.landmarks, found.scores)
 
 
-def _parts(frames: Sequence[Frame], best_batch: int) -> Iterator[list[int]]:
-    """The numbers of the frames that go together: equally large, at most `best_batch`."""
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for number, frame in enumerate(frames):
-        by_size.setdefault(frame.small.shape, []).append(number)
-    for numbers in by_size.values():
-        for start in range(0, len(numbers), best_batch):
-            yield numbers[start : start + best_batch]
+def _parts(jobs: Sequence[_Job], best_batch: int) -> Iterator[list[_Job]]:
+    """Those that go together: equally large, at most `best_batch`."""
+    by_size: dict[tuple[int, int], list[_Job]] = {}
+    for job in jobs:
+        by_size.setdefault(job.size, []).append(job)
+    for together in by_size.values():
+        for start in range(0, len(together), best_batch):
+            yield together[start : start + best_batch]
 
 
 def _in_color(small: Pixels, color: str) -> Pixels:
