@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +14,18 @@ from tests.clips import portrait
 from tests.makers import moment
 
 
-def frame_of(picture: NDArray[np.uint8], longer_px: int = 640) -> Frame:
-    """A frame with this BGR picture, letterboxed as sources do it."""
+def frame_of(picture: NDArray[np.uint8], longer_px: int = 640, *, grey: bool = False, **other: Any) -> Frame:
+    """A frame with this BGR picture, letterboxed as sources do it; `grey`: for a detector that takes luma."""
     height, width = picture.shape[:2]
     letterbox, content, (padded_width, padded_height) = SmallSize(longer_px, 32).letterbox(width, height)
     small = np.zeros((padded_height, padded_width, 3), np.uint8)
     small[: content[1], : content[0]] = cv2.resize(picture, content, interpolation=cv2.INTER_AREA)
-    luma = np.zeros((height, width), np.uint8)
+    luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     luma.flags.writeable = False
-    return Frame(**moment(), index=0, luma=luma, full_range=True, small=small, letterbox=letterbox)
+    if grey:
+        small = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    fields = {"index": 0, "luma": luma, "full_range": True, "small": small, "letterbox": letterbox, **other}
+    return Frame(**moment(), **fields)
 
 
 def squares(width: int, height: int, *places: tuple[int, int, int, int]) -> NDArray[np.uint8]:
