@@ -10,7 +10,9 @@ import pytest
 
 from engines.errors import EngineError
 from stream.aggregate import Aggregator
-from stream.config import AggregateConfig, TrackingConfig
+from stream.classify import Reads
+from stream.config import AggregateConfig, DetectorConfig, EmotionConfig, TrackingConfig
+from stream.detectors.gaze import Area, Boxes, Gaze
 from stream.events import CameraStatus, Event, Gap, TimeRange, TrackEnded, TrackStarted
 from stream.pipeline import Parts, Pipeline, Trouble
 from stream.records import Faces, Frame, Input, Scores, Tracks
@@ -24,27 +26,39 @@ FACE = (20.0, 10.0, 60.0, 58.0)
 class FaceEverywhere:
     """A Detector: the same face in every frame; a frame of value 255 makes it raise, 254 makes the engine fail."""
 
+    follows = True
+    most = 50
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def detect(self, frames: Sequence[Frame]) -> list[Faces]:
+    def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
+        return [faces(FACE) if of_frame else faces() for of_frame in areas]
+
+    def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
         self.batches.append(len(frames))
         if any(item.luma[0, 0] == 254 for item in frames):
             raise EngineError("the engine is broken")
         if any(item.luma[0, 0] == 255 for item in frames):
             raise ZeroDivisionError("this frame")
-        return [faces(FACE) for _ in frames]
+        return [faces(*[FACE][: len(boxes)]) for boxes in expected]
 
 
 class AlwaysHappy:
     """A classifier that is sure; a frame of value 253 makes it raise."""
 
-    def classify(self, frames: Sequence[Frame], tracks: Sequence[Tracks]) -> list[Scores]:
+    def classify(
+        self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
+    ) -> list[Scores]:
         if any(item.luma[0, 0] == 253 for item in frames):
             raise ValueError("this crop")
         return [
-            Scores(np.tile(np.array([[0.1, 0.9]], np.float32), (len(rows), 1)), np.ones(len(rows), np.float32))
-            for rows in tracks
+            Scores(
+                np.tile(np.array([[0.1, 0.9]], np.float32), (len(rows), 1)),
+                np.ones(len(rows), np.float32),
+                np.array(wanted, np.bool_),
+            )
+            for rows, wanted in zip(tracks, due, strict=True)
         ]
 
 
@@ -55,7 +69,9 @@ class Bench:
         self.parts = Parts(
             detector=self.detector,
             classifier=AlwaysHappy(),
+            new_gaze=lambda: Gaze(DetectorConfig(), 32),
             new_tracker=lambda: Tracker(TrackingConfig()),
+            new_reads=lambda: Reads(EmotionConfig()),
             new_aggregator=lambda: Aggregator(AggregateConfig(), LABELS),
             best_batch=best_batch,
             models={"face": "f"},

@@ -1,4 +1,4 @@
-"""What a decoding family has to do: one image's outputs -> candidate faces."""
+"""What a decoding family has to do: outputs of images of one size -> candidate faces."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Candidates:
         return Candidates(self.boxes[rows], self.landmarks[rows], self.scores[rows])
 
 
-# (one image's outputs without B, (height, width) of the small image, lowest score) -> what stands in them
-Decode = Callable[[Outputs, tuple[int, int], float], Candidates]
+# (outputs of B images, (height, width) of each, lowest score) -> what stands in them, each in the pixels of its own
+# image, and (N,) in which one; what is told of an image does not depend on its neighbours
+Decode = Callable[[Outputs, tuple[int, int], float], tuple[Candidates, NDArray[np.intp]]]
 
 
 @dataclass(frozen=True, slots=True)

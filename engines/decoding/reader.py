@@ -26,16 +26,17 @@ class Reader:
 
         `size` is (height, width) of the image, and `picture` that of its upper left part that is no padding.
         """
-        candidates = self.candidates(outputs, size)
+        candidates, _ = self.candidates({name: values[None] for name, values in outputs.items()}, size)
         if not len(candidates):
             return candidates
         believable = candidates[_on_the_picture(candidates, picture)]
         return believable[best_boxes(believable.boxes, believable.scores, self.iou_threshold, self.most)]
 
-    def candidates(self, outputs: Outputs, size: tuple[int, int]) -> Candidates:
-        """All that reach the threshold, in no order, several for each face; see `faces`."""
-        found = self.decoding.decode(outputs, size, self.score_threshold)
-        return found[_finite(found)]
+    def candidates(self, outputs: Outputs, size: tuple[int, int]) -> tuple[Candidates, NDArray[np.intp]]:
+        """All in B images that reach the threshold, in no order, several for each face, and (N,) in which image."""
+        found, images = self.decoding.decode(outputs, size, self.score_threshold)
+        finite = _finite(found)
+        return found[finite], images[finite]
 
 
 def _finite(candidates: Candidates) -> NDArray[np.bool_]:

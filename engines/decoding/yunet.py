@@ -19,28 +19,30 @@ STRIDES = (8, 16, 32)
 MAX_LOG_SIZE = 8.0  # e^8 strides are 24,000 px: an answer beyond is nonsense, and would overflow
 
 
-def decode(outputs: Outputs, size: tuple[int, int], score_threshold: float) -> Candidates:
-    """The cells of one image whose score reaches the threshold. Raises EngineMismatch when they do not fit `size`."""
-    parts = [_decode_stride(outputs, stride, size, score_threshold) for stride in STRIDES]
-    return Candidates.joined(parts)
+def decode(outputs: Outputs, size: tuple[int, int], score_threshold: float) -> tuple[Candidates, NDArray[np.intp]]:
+    """The cells whose score reaches the threshold, and (N,) in which image. Raises EngineMismatch for another `size`."""
+    parts, images = zip(*(_decode_stride(outputs, stride, size, score_threshold) for stride in STRIDES), strict=True)
+    return Candidates.joined(parts), np.concatenate(images)
 
 
-def _decode_stride(outputs: Outputs, stride: int, size: tuple[int, int], score_threshold: float) -> Candidates:
+def _decode_stride(
+    outputs: Outputs, stride: int, size: tuple[int, int], score_threshold: float
+) -> tuple[Candidates, NDArray[np.intp]]:
     rows, columns = size[0] // stride, size[1] // stride
     cls, obj = outputs[f"cls_{stride}"], outputs[f"obj_{stride}"]
-    if cls.shape != (rows * columns, 1):
+    if cls.shape[1:] != (rows * columns, 1):
         raise EngineMismatch(
-            f"cls_{stride}: expected {rows} x {columns} cells for an image of {size}, got {cls.shape}; "
+            f"cls_{stride}: expected {rows} x {columns} cells for an image of {size}, got {cls.shape[1:]}; "
             "is this network of the yunet family?"
         )
     # most cells hold nothing: only those over the threshold are decoded
-    product = np.clip(cls[:, 0], 0.0, 1.0) * np.clip(obj[:, 0], 0.0, 1.0)
-    cells = np.flatnonzero(product >= np.float32(score_threshold) ** 2)
+    product = np.clip(cls[..., 0], 0.0, 1.0) * np.clip(obj[..., 0], 0.0, 1.0)
+    images, cells = np.nonzero(product >= np.float32(score_threshold) ** 2)
     corners = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
-    boxes = _boxes(outputs[f"bbox_{stride}"][cells], corners) * np.float32(stride)
-    points = outputs[f"kps_{stride}"][cells].reshape(-1, LANDMARKS, 2)
+    boxes = _boxes(outputs[f"bbox_{stride}"][images, cells], corners) * np.float32(stride)
+    points = outputs[f"kps_{stride}"][images, cells].reshape(-1, LANDMARKS, 2)
     landmarks = (points + corners[:, None, :]) * np.float32(stride)
-    return Candidates(boxes, landmarks, np.sqrt(product[cells]))
+    return Candidates(boxes, landmarks, np.sqrt(product[images, cells])), images
 
 
 def _boxes(bbox: NDArray[np.float32], corners: NDArray[np.float32]) -> NDArray[np.float32]:

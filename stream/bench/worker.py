@@ -75,7 +75,7 @@ class _Timed:
     """Behind the protocols Detector and FaceClassifier."""
 
     def __init__(self, stages: Stages, detector: Detector, classifier: FaceClassifier) -> None:
-        self.follows = detector.follows
+        self.follows, self.most = detector.follows, detector.most
         self._stages, self._detector, self._classifier = stages, detector, classifier
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:

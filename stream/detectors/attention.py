@@ -38,16 +38,16 @@ def find(detector: Detector, frames: Sequence[Frame], gazes: Sequence[Gaze], exp
     for number, faces in zip(hints, again, strict=True):
         gazes[number].searched_all(frames[number])
         searched[number] = faces
-    return [_joined(known, new) for known, new in zip(followed, searched, strict=True)]
+    return [_joined(known, new, detector.most) for known, new in zip(followed, searched, strict=True)]
 
 
-def _joined(known: Faces, new: Faces) -> Faces:
-    """Both, without those of `new` that are in `known`; best score first."""
+def _joined(known: Faces, new: Faces, most: int) -> Faces:
+    """Both, without those of `new` that are in `known`; best score first, and no more than `most`."""
     if not len(new) or not len(known):
         return new if len(new) else known
     fresh = _apart(new.boxes, known.boxes)
     scores = np.concatenate([known.scores, new.scores[fresh]])
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable")[:most]
     return Faces(
         np.concatenate([known.boxes, new.boxes[fresh]])[order],
         np.concatenate([known.landmarks, new.landmarks[fresh]])[order],

@@ -16,6 +16,7 @@ class Detector(Protocol):
     """
 
     follows: bool  # whether it can look at single faces; else all of every frame is to be searched
+    most: int  # faces in one frame
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
         """The faces in these areas of each frame's small image."""

@@ -44,7 +44,9 @@ class EngineDetector:
         self._engine = engine
         self._reader = reader
         self._near = replace(reader, score_threshold=KEEP * reader.score_threshold)
-        self.follows = engine.spec.color == "luma"  # windows are cut from luma
+        # windows are cut from luma, and are as large as they are
+        self.follows = engine.spec.color == "luma" and WINDOW_PX % engine.spec.stride == 0
+        self.most = reader.most
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
         """See stream.detectors.base.Detector. Areas of one size go together, as the engine likes it."""
@@ -75,11 +77,9 @@ class EngineDetector:
         return [self._merged(parts, frame) for parts, frame in zip(found, frames, strict=True)]
 
     def _in_windows(self, windows: Sequence[Window]) -> tuple[Candidates, NDArray[np.intp]]:
-        """See stream.detectors.windows.pick. All are decoded at once, as one picture: cells are told row by row."""
+        """See stream.detectors.windows.pick. All are decoded at once."""
         outputs = self._engine.infer(to_batch([w.pixels for w in windows], self._engine.spec))
-        one_below_the_other = {name: values.reshape(-1, values.shape[-1]) for name, values in outputs.items()}
-        found = self._near.candidates(one_below_the_other, (len(windows) * WINDOW_PX, WINDOW_PX))
-        return pick(found, windows)
+        return pick(*self._near.candidates(outputs, (WINDOW_PX, WINDOW_PX)), windows)
 
     def _infer(self, images: Sequence[Pixels]) -> Iterator[Outputs]:
         """The outputs for each of some images of one size."""

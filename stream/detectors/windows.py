@@ -69,27 +69,25 @@ def window(frame: Frame, box: Sequence[float]) -> Window:
     )
 
 
-def pick(found: Candidates, windows: Sequence[Window]) -> tuple[Candidates, NDArray[np.intp]]:
+def pick(
+    found: Candidates, numbers: NDArray[np.intp], windows: Sequence[Window]
+) -> tuple[Candidates, NDArray[np.intp]]:
     """The one face of each window that has it, in pixels of its frame, and the number of each one's window.
 
-    `found` lies in the pixels of all windows, one below the other. Best of what is where the face should be; what is
+    `found` lies in pixels of the windows, each in that of its number. Best of what is where the face should be; what is
     elsewhere may be cut off by the window's edge, and has a window of its own if it is known.
     """
     centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    numbers = np.clip(centres[:, 1] // WINDOW_PX, 0, len(windows) - 1).astype(np.intp)
-    above = (numbers * np.float32(WINDOW_PX)).astype(np.float32)
     wanted = np.array([w.centre for w in windows], np.float32)[numbers]
-    wanted[:, 1] += above
     near = np.abs(centres - wanted).max(axis=1) <= np.array([w.reach for w in windows], np.float32)[numbers]
     order = np.flatnonzero(near)[np.argsort(-found.scores[near], kind="stable")]
     chosen, first = np.unique(numbers[order], return_index=True)
     rows = order[first]
-    offset = np.stack([np.zeros_like(above[rows]), above[rows]], axis=1)
     scale = np.array([windows[number].scale for number in chosen], np.float32).reshape(-1, 2)
     corner = np.array([windows[number].corner for number in chosen], np.float32).reshape(-1, 2)
-    boxes = (found.boxes[rows] - np.tile(offset, 2)) * np.tile(scale, 2) + np.tile(corner, 2)
+    boxes = found.boxes[rows] * np.tile(scale, 2) + np.tile(corner, 2)
     half = np.float32(0.5)  # boxes are edges, landmarks pixel centres
-    landmarks = (found.landmarks[rows] - offset[:, None] + half) * scale[:, None] + corner[:, None] - half
+    landmarks = (found.landmarks[rows] + half) * scale[:, None] + corner[:, None] - half
     return Candidates(boxes, landmarks, found.scores[rows]), chosen
 
 

@@ -19,7 +19,7 @@ from stream.config import DetectorConfig
 from stream.detectors import make_detector
 from stream.detectors.base import Detector
 from stream.records import Faces, Frame, Letterbox
-from tests.contracts.detector import DetectorContract, Make
+from tests.contracts.detector import DetectorContract, Make, search_all
 from tests.contracts.source import connected
 from tests.detectors.pictures import frame_of, portraits, squares
 from tests.engines.networks import face_spec, write_face
@@ -63,6 +63,39 @@ class TestFakeEngineFedOneByOne(OnSquares):
         return lambda **settings: make_detector(DetectorConfig(**settings), FakeEngine(face_spec(), best_batch=1))
 
 
+class TestFakeEngineOnLuma(DetectorContract):
+    """It can follow."""
+
+    @pytest.fixture
+    def make(self) -> Make:
+        spec = face_spec(color="luma", input_shape=(1, 0, 0), mean=(0.0,), std=(1 / 255,))
+        return lambda **settings: make_detector(DetectorConfig(**settings), FakeEngine(spec))
+
+    @pytest.fixture
+    def frames(self) -> Sequence[Frame]:
+        return [
+            frame_of(squares(320, 192, (32, 32, 32, 255), (192, 96, 32, 220)), grey=True),
+            frame_of(squares(320, 192, (160, 64, 32, 240)), grey=True),
+            frame_of(squares(250, 150, (96, 64, 32, 250), (208, 112, 22, 255)), grey=True),
+        ]
+
+
+class TestOurOwn(DetectorContract):
+    """The one that ships, and can follow."""
+
+    @pytest.fixture
+    def make(self) -> Make:
+        return lambda **settings: make_detector(DetectorConfig(**settings), load_engine(find_model("face")))
+
+    @pytest.fixture
+    def frames(self) -> Sequence[Frame]:
+        return [
+            frame_of(portraits(640, 360, (30, 20, 200), (380, 60, 120)), grey=True),
+            frame_of(portraits(1280, 720, (250, 100, 150), (800, 300, 90)), grey=True),
+            frame_of(portraits(480, 500, (100, 40, 300)), grey=True),
+        ]
+
+
 class TestOnnxRuntime(OnSquares):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
@@ -100,7 +133,7 @@ def test_yunet_is_read_as_opencv_reads_it(shared: Path, clip: str) -> None:
     model = shared / "models" / "yunet" / "yunet_n_dynamic.onnx"
     judge = cv2.FaceDetectorYN.create(str(model), "", (width, height), 0.7, 0.3, 5000)
     detector = yunet(shared, input_px=640)
-    for frame, faces in zip(frames, detector.detect(frames), strict=True):
+    for frame, faces in zip(frames, search_all(detector, frames), strict=True):
         wanted = _opencv_faces(judge, frame)
         assert len(faces) == len(wanted)
         assert (len(faces) == 0) or clip != "no_face.mp4"

@@ -1,4 +1,4 @@
-"""Windows: where they are cut, what they show, and that what is found in them comes back to where it is in the frame."""
+"""Windows: where they are cut, what they show, and that what is found in them comes back to its place in the frame."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ def to_window(seen: Window, points: NDArray[np.float64]) -> NDArray[np.float64]:
     return (points - np.array(seen.corner)) / np.array(seen.scale)
 
 
-def one(box: NDArray[np.float64], score: float = 0.9, *, number: int = 0) -> Candidates:
+def one(box: NDArray[np.float64], score: float = 0.9) -> Candidates:
     """A candidate at this box of a window, its landmarks in the middle."""
-    below = np.array([0, WINDOW_PX * number] * 2)
-    middle = (box[:2] + box[2:]) / 2 + below[:2]
-    landmarks = np.tile(middle, (1, 5, 1)).astype(np.float32)
-    return Candidates((box + below)[None].astype(np.float32), landmarks, np.array([score], np.float32))
+    landmarks = np.tile((box[:2] + box[2:]) / 2, (1, 5, 1)).astype(np.float32)
+    return Candidates(box[None].astype(np.float32), landmarks, np.array([score], np.float32))
+
+
+def in_the_first(count: int) -> NDArray[np.intp]:
+    return np.zeros(count, np.intp)
 
 
 @pytest.mark.parametrize(("x", "y", "longer"), PLACES)
@@ -59,12 +61,14 @@ def test_what_is_found_comes_back_to_where_it_is(x: float, y: float, longer: flo
     seen = window(slopes(), expected)
     moved = np.array(expected) + np.array([0.1, -0.05, 0.12, 0.02]) * longer
     in_window = to_window(seen, moved.reshape(2, 2)).ravel()
-    found, numbers = pick(one(in_window), [seen])
+    found, numbers = pick(one(in_window), in_the_first(1), [seen])
     assert numbers.tolist() == [0]
     np.testing.assert_allclose(found.boxes[0], moved, atol=1e-3)
     middle = to_window(seen, np.array([x, y]))  # an edge; the pixel centre half a pixel up and left is the same place
     there = replace(one(in_window), landmarks=np.tile(middle - 0.5, (1, 5, 1)).astype(np.float32))
-    np.testing.assert_allclose(pick(there, [seen])[0].landmarks[0], np.tile([x - 0.5, y - 0.5], (5, 1)), atol=1e-3)
+    np.testing.assert_allclose(
+        pick(there, in_the_first(1), [seen])[0].landmarks[0], np.tile([x - 0.5, y - 0.5], (5, 1)), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("x", "y", "longer"), PLACES)
@@ -110,7 +114,7 @@ def test_around_a_picture_smaller_than_its_window_is_black(width: int, height: i
     reaches = np.array(seen.corner) + np.array(seen.scale) * WINDOW_PX
     if reaches[0] > frame.small.shape[1] + 1:
         assert seen.pixels[:, -1].max() == 0
-    found, _ = pick(one(to_window(seen, np.array(box).reshape(2, 2)).ravel()), [seen])
+    found, _ = pick(one(to_window(seen, np.array(box).reshape(2, 2)).ravel()), in_the_first(1), [seen])
     np.testing.assert_allclose(found.boxes[0], box, atol=1e-3)
 
 
@@ -134,28 +138,38 @@ class TestPick:
     )
     FACE = np.array([20.0, 20.0, 76.0, 76.0])
 
-    def picked(self, *found: Candidates) -> tuple[list[list[float]], list[float], list[int]]:
-        faces, numbers = pick(Candidates.joined(found), self.WINDOWS)
-        return faces.boxes.tolist(), faces.scores.round(3).tolist(), numbers.tolist()
+    def picked(self, *found: tuple[Candidates, int]) -> tuple[list[list[float]], list[float], list[int]]:
+        """Candidates with the number of the window that they are in -> boxes, scores, numbers."""
+        windows_of = np.array([number for _, number in found], np.intp)
+        faces, numbers = pick(Candidates.joined([each for each, _ in found]), windows_of, self.WINDOWS)
+        return faces.boxes.tolist(), faces.scores.tolist(), numbers.tolist()
 
     def test_each_window_has_its_own(self) -> None:
-        boxes, scores, numbers = self.picked(one(self.FACE, 0.75, number=1), one(self.FACE, 0.625))
+        boxes, scores, numbers = self.picked((one(self.FACE, 0.75), 1), (one(self.FACE, 0.625), 0))
         assert (scores, numbers) == ([0.625, 0.75], [0, 1])
         assert boxes == [[140, 90, 252, 202], [310, 20, 338, 48]]
 
     def test_of_those_near_the_middle_the_best_is_taken(self) -> None:
-        _, scores, numbers = self.picked(one(self.FACE, 0.5), one(self.FACE + 8, 0.75), one(self.FACE - 3, 0.625))
-        assert (scores, numbers) == ([0.75], [0])
+        near = [(one(self.FACE + off, score), 0) for off, score in ((0, 0.5), (8, 0.75), (-3, 0.625))]
+        assert self.picked(*near)[1:] == ([0.75], [0])
 
     def test_a_better_one_far_from_the_middle_is_another_face(self) -> None:
-        _, scores, numbers = self.picked(one(self.FACE, 0.5), one(self.FACE + 29, 0.9), one(self.FACE - 29, 0.9))
-        assert (scores, numbers) == ([0.5], [0])
+        all_three = [(one(self.FACE + off, score), 0) for off, score in ((0, 0.5), (29, 0.75), (-29, 0.75))]
+        assert self.picked(*all_three)[1:] == ([0.5], [0])
 
     def test_there_may_be_none(self) -> None:
-        assert self.picked(one(self.FACE + 29, 0.9), one(self.FACE - 29, number=1)) == ([], [], [])
+        assert self.picked((one(self.FACE + 29), 0), (one(self.FACE - 29), 1)) == ([], [], [])
         nothing = one(self.FACE)[np.zeros(1, np.bool_)]
-        assert self.picked(nothing) == ([], [], [])
+        assert len(pick(nothing, in_the_first(0), self.WINDOWS)[0]) == 0
 
     def test_the_first_of_equal_ones_is_taken(self) -> None:
-        boxes, _, _ = self.picked(one(self.FACE + 1, 0.9), one(self.FACE, 0.9))
+        boxes, _, _ = self.picked((one(self.FACE + 1), 0), (one(self.FACE), 0))
         assert boxes == [[142, 92, 254, 204]]
+
+    def test_a_face_half_outside_of_its_window_is_no_other_windows(self) -> None:
+        """As at the picture's edge, where a window shows its face beside its middle."""
+        at_the_edge = [replace(w, centre=(48.0, 4.0)) for w in self.WINDOWS]
+        out = one(np.array([20.0, -30.0, 76.0, 26.0]))
+        faces, numbers = pick(out, np.array([1], np.intp), at_the_edge)
+        assert numbers.tolist() == [1]
+        assert faces.boxes.tolist() == [[310, -5, 338, 23]]
