@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
@@ -15,12 +16,20 @@ from stream.runtime import assemble
 from stream.sources import SmallSize, Timeline, make_source
 
 
-def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed: int = 0) -> list[Event]:
+def journey(
+    clip: Path,
+    analyse_hz: float | None,
+    *,
+    left_out: float = 0.0,
+    seed: int = 0,
+    until_s: float = math.inf,
+    config: Config | None = None,
+) -> list[Event]:
     """Every event of a recording of which a share of `left_out` of the frames is lost at random, with default settings.
 
-    What is lost is lost before the choice of frames, as on a bad network.
+    What is lost is lost before the choice of frames, as on a bad network. The recording ends at `until_s`.
     """
-    config = Config()
+    config = config or Config()
     models = find_models(config)
     face, emotion = load_engine(models.face), load_engine(models.emotion)
     troubles: list[Trouble] = []
@@ -31,6 +40,8 @@ def journey(clip: Path, analyse_hz: float | None, *, left_out: float = 0.0, seed
     choice, dice, events = Timeline(analyse_hz, gap_s), random.Random(seed), list[Event]()
     source.open()
     for frame in source.frames():
+        if frame.media_time_s >= until_s:
+            break
         last = frame
         if dice.random() >= left_out and choice.stamp(frame.media_time_s, frame.media_time_s).chosen:
             events += pipeline.step([frame])

@@ -33,25 +33,29 @@ class FaceEverywhere:
         self.batches: list[int] = []
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
-        return [faces(FACE) if of_frame else faces() for of_frame in areas]
-
-    def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
-        self.batches.append(len(frames))
         if any(item.luma[0, 0] == 254 for item in frames):
             raise EngineError("the engine is broken")
         if any(item.luma[0, 0] == 255 for item in frames):
             raise ZeroDivisionError("this frame")
+        return [faces(FACE) if of_frame else faces() for of_frame in areas]
+
+    def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
+        self.batches.append(len(frames))
         return [faces(*[FACE][: len(boxes)]) for boxes in expected]
 
 
 class AlwaysHappy:
     """A classifier that is sure; a frame of value 253 makes it raise."""
 
+    def __init__(self) -> None:
+        self.read: list[int] = []  # index of each frame in which a face was due
+
     def classify(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
     ) -> list[Scores]:
         if any(item.luma[0, 0] == 253 for item in frames):
             raise ValueError("this crop")
+        self.read += [item.index for item, wanted in zip(frames, due, strict=True) if any(wanted)]
         return [
             Scores(
                 np.tile(np.array([[0.1, 0.9]], np.float32), (len(rows), 1)),
@@ -65,10 +69,11 @@ class AlwaysHappy:
 class Bench:
     def __init__(self, best_batch: int = 8) -> None:
         self.detector = FaceEverywhere()
+        self.classifier = AlwaysHappy()
         self.troubles: list[Trouble] = []
         self.parts = Parts(
             detector=self.detector,
-            classifier=AlwaysHappy(),
+            classifier=self.classifier,
             new_gaze=lambda: Gaze(DetectorConfig(), 32),
             new_tracker=lambda: Tracker(TrackingConfig()),
             new_reads=lambda: Reads(EmotionConfig()),
@@ -130,6 +135,25 @@ def test_one_cameras_bad_frame_quarantines_that_camera_only(value: int) -> None:
     assert "track.ended" not in types(events, "b")
     later = bench.feed([frame("b", 1.2 + 0.2 * number) for number in range(5)])
     assert "emotion.sample" in types(later, "b")
+
+
+def test_a_neighbours_bad_frame_takes_no_face_from_the_others() -> None:
+    """Their frames are analysed a second time then, and what was searched in vain is searched again."""
+    alone, bench = Bench(), Bench()
+    expected = alone.feed([*times("b", 10), ended("b", 2.0)])
+    first, *others = times("b", 10)
+    told = bench.feed([frame("a", 0.0, value=255), first])
+    told += bench.feed([*others, ended("b", 2.0)])
+    assert "track.started" in types(expected, "b")
+    assert [event for event in told if event.camera_id == "b"] == expected
+
+
+def test_a_face_is_classified_as_often_as_is_configured() -> None:
+    bench = Bench()
+    frames = [frame("a", number / 25, index=number) for number in range(50)]
+    bench.feed(frames)
+    # from 0.4 s on it is a track; every third frame is 8.3 a second
+    assert bench.classifier.read == list(range(10, 50, 3))
 
 
 def test_an_engine_that_cannot_work_stops_everything() -> None:

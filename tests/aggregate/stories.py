@@ -50,13 +50,15 @@ def show(
     media_time_s: float,
     seen: dict[int, tuple[list[float], float]],
     ended: tuple[TrackEnd, ...] = (),
+    read: bool = True,
 ) -> list[Event]:
-    """One frame: track id -> its probabilities and quality."""
+    """One frame: track id -> its probabilities and quality; `read`: whether they were looked at."""
     ids = tuple(sorted(seen))
     labels = len(seen[ids[0]][0]) if ids else len(EMOTIONS)
     scores = Scores(
         np.array([seen[track_id][0] for track_id in ids], np.float32).reshape(-1, labels),
         np.array([seen[track_id][1] for track_id in ids], np.float32),
+        np.full(len(ids), read),
     )
     return aggregator.update(at(media_time_s), Tracks(ids, faces(len(ids)), ended=ended), scores, SIZE_PX)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import pytest
 
 from engines.spec import EMOTIONS
-from stream.aggregate import Aggregator
+from stream.aggregate import Aggregator, Evidence, Steady
 from stream.config import AggregateConfig
 from stream.events import UNCERTAIN, EmotionChanged, EmotionSample, Event, TrackEnded, TrackStarted, parse
 from stream.records import Scores, TrackEnd, Tracks
@@ -144,6 +145,64 @@ def test_a_turned_away_face_becomes_uncertain(aggregator):
     assert changed.confidence < 0.2
 
 
+class TestFramesInWhichNobodyLooked:
+    """Seen at 10 Hz and read at 2: the five rows in between carry nonsense, which must not count."""
+
+    NONSENSE = (sure_of("angry"), 1.0)
+
+    def told(self, config: AggregateConfig, moods: list[tuple[list[float], float]]) -> list[Event]:
+        """A face is read at 0 s, 0.5 s, ... and seen in between, too, and 0.3 s longer."""
+        aggregator, events = Aggregator(config, EMOTIONS), list[Event]()
+        for number, mood in enumerate(moods):
+            for part in range(5 if number < len(moods) - 1 else 4):
+                shown = self.NONSENSE if part else mood
+                events += show(aggregator, 0.5 * number + 0.1 * part, {1: shown}, read=not part)
+        return events + aggregator.tick(at(90.0), (TrackEnd(1, "left"),))
+
+    def only_the_read(self, config: AggregateConfig, moods: list[tuple[list[float], float]]) -> list[Event]:
+        aggregator, events = Aggregator(config, EMOTIONS), list[Event]()
+        for number, mood in enumerate(moods):
+            events += show(aggregator, 0.5 * number, {1: mood})
+        return events + aggregator.tick(at(90.0), (TrackEnd(1, "left"),))
+
+    @pytest.mark.parametrize("moods", [[HAPPY] * 8, [HAPPY] * 6 + [SAD] * 8, [HAPPY, UNREAD] * 5, [UNREAD] * 4])
+    def test_changes_are_those_of_the_frames_that_were_read(self, moods):
+        told, expected = ([e for e in run(CONFIG, moods) if isinstance(e, EmotionChanged)] for run in (
+            self.told, self.only_the_read
+        ))  # fmt: skip
+        assert [change.model_dump() for change in told] == [change.model_dump() for change in expected]
+
+    def test_all_frames_are_seen_and_only_those_that_were_read_are_used(self):
+        ended = self.told(CONFIG, [HAPPY] * 4 + [UNREAD])[-1]
+        assert (ended.frames_seen, ended.frames_used) == (4 * 5 + 4, 4)
+        assert ended.duration_s == pytest.approx(2.3)
+        assert math.fsum(ended.shares.values()) == pytest.approx(1.0)
+
+    @pytest.mark.parametrize("hold_s", [0.15, 0.3, 0.45])
+    def test_time_has_the_emotion_that_was_proved_in_it(self, hold_s):
+        """A proof between two reads comes out with the second; the frames since then were told as the old emotion."""
+        config = CONFIG.model_copy(update={"hold_s": hold_s})
+        moods = [HAPPY] * 8 + [SAD] * 8
+        evidence, steady, proved_s = Evidence(UNREAD[0], 1.0, 0.0), Steady(EMOTIONS), []
+        for number, (probabilities, quality) in enumerate(moods[1:], 1):
+            evidence.add(0.5 * number, probabilities, quality, config)
+            if (change := steady.consider(evidence, config)) is not None:
+                proved_s.append(change.since_s)
+        happy_s, sad_s = proved_s
+        assert max(-happy_s % 0.5, -sad_s % 0.5) > 0.1  # at least one lies between two reads
+        ended = self.told(config, moods)[-1]
+        seconds = {emotion: share * ended.duration_s for emotion, share in ended.shares.items() if share}
+        assert seconds == pytest.approx({UNCERTAIN: happy_s, "happy": sad_s - happy_s, "sad": 7.8 - sad_s})
+
+    def test_the_box_is_that_of_the_last_frame_whether_read_or_not(self):
+        aggregator = Aggregator(CONFIG, EMOTIONS)
+        show(aggregator, 0.0, {1: HAPPY})
+        score = Scores(np.zeros((1, len(EMOTIONS)), np.float32), np.zeros(1, np.float32), np.zeros(1, np.bool_))
+        moved = Tracks((1,), faces(1, (100, 50, 120, 80)))
+        (sample,) = aggregator.update(at(1.0), moved, score, SIZE_PX)
+        assert sample.box == pytest.approx((0.5, 0.5, 0.6, 0.8))
+
+
 def test_time_between_the_last_sight_and_the_end_does_not_count(aggregator):
     show(aggregator, 0.0, {1: HAPPY})
     show(aggregator, 0.5, {1: HAPPY})
@@ -167,7 +226,8 @@ def test_an_end_is_told_once_and_only_of_faces_that_began(aggregator):
 
 
 def test_boxes_are_fractions_of_the_frame_that_showed_them(aggregator):
-    scores = Scores(*(signal([("happy", 0.1)]).probabilities[:1], signal([("happy", 0.1)]).quality[:1]))
+    told = signal([("happy", 0.1)])
+    scores = Scores(told.probabilities[:1], told.quality[:1], np.ones(1, np.bool_))
     (started,) = aggregator.update(at(0.0), Tracks((1,), faces(1, (0, 0, 1920, 540))), scores, (1920, 1080))
     assert started.box == (0.0, 0.0, 1.0, 0.5)
 
@@ -188,8 +248,9 @@ def test_every_event_survives_its_own_json():
 
 def test_the_arrays_it_is_given_are_left_alone(aggregator):
     told = signal([("happy", 1)])
-    scores, tracks = Scores(told.probabilities[:1], told.quality[:1]), Tracks((1,), faces(1))
-    for array in (scores.probabilities, scores.quality, tracks.faces.boxes):
+    scores = Scores(told.probabilities[:1], told.quality[:1], np.ones(1, np.bool_))
+    tracks = Tracks((1,), faces(1))
+    for array in (scores.probabilities, scores.quality, scores.read, tracks.faces.boxes):
         array.flags.writeable = False
     for number in range(10):
         aggregator.update(at(number / 5), tracks, scores, SIZE_PX)

@@ -24,8 +24,8 @@ def frame_of(picture: NDArray[np.uint8], longer_px: int = 640, *, grey: bool = F
     luma.flags.writeable = False
     if grey:
         small = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    fields = {"index": 0, "luma": luma, "full_range": True, "small": small, "letterbox": letterbox, **other}
-    return Frame(**moment(), **fields)
+    fields = {"index": 0, "luma": luma, "full_range": True, "small": small, "letterbox": letterbox}
+    return Frame(**{**moment(), **fields, **other})
 
 
 def squares(width: int, height: int, *places: tuple[int, int, int, int]) -> NDArray[np.uint8]:
