@@ -20,7 +20,7 @@ MAX_LOG_SIZE = 8.0  # e^8 strides are 24,000 px: an answer beyond is nonsense, a
 
 
 def decode(outputs: Outputs, size: tuple[int, int], score_threshold: float) -> tuple[Candidates, NDArray[np.intp]]:
-    """The cells whose score reaches the threshold, and (N,) in which image. Raises EngineMismatch for another `size`."""
+    """Cells that reach the threshold, and (N,) in which image. Raises EngineMismatch when they do not fit `size`."""
     parts, images = zip(*(_decode_stride(outputs, stride, size, score_threshold) for stride in STRIDES), strict=True)
     return Candidates.joined(parts), np.concatenate(images)
 

@@ -145,7 +145,8 @@ def everything(frame: Frame) -> list[Area]:
 def _share(areas: list[Area], frame: Frame) -> float:
     """Of the whole picture."""
     height, width = frame.small.shape[:2]
-    return sum((right - left) * (bottom - top) for left, top, right, bottom in areas) / (width * height)
+    size: int = sum((right - left) * (bottom - top) for left, top, right, bottom in areas)
+    return size / (int(width) * int(height))
 
 
 def _around(boxes: Boxes, frame: Frame, unit_px: int) -> list[list[int]]:
