@@ -91,7 +91,7 @@ class DetectorConfig(Section):
     max_faces: int = Field(default=50, ge=1, le=1000)  # per frame, best scores first
     # known faces are sought where they were, in every analysed frame, new ones where something changes, at a cost of so
     # many whole pictures a second; None: everywhere in every analysed frame
-    scan_hz: Positive | None = 2.0
+    scan_hz: Positive | None = 1.0
     idle_scan_s: Positive = 2.0  # the whole picture is searched at least this often
 
 
