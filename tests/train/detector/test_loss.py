@@ -54,8 +54,8 @@ def test_answers_are_read_as_engines_read_the_exported_network() -> None:
     with torch.inference_mode():
         answers, exported = read(network(images)), Exported(network)(images)
     for row in range(2):
-        outputs = {name: output[row].numpy() for name, output in zip(OUTPUTS, exported, strict=True)}
-        wanted = decode(outputs, (HEIGHT, WIDTH), 0.0)
+        outputs = {name: output[row : row + 1].numpy() for name, output in zip(OUTPUTS, exported, strict=True)}
+        wanted, _ = decode(outputs, (HEIGHT, WIDTH), 0.0)
         assert len(wanted) == len(answers.strides)
         np.testing.assert_allclose(answers.boxes[row].numpy(), wanted.boxes, rtol=1e-5, atol=1e-3)
         np.testing.assert_allclose(answers.landmarks[row].numpy(), wanted.landmarks, rtol=1e-5, atol=1e-3)
@@ -73,8 +73,8 @@ def test_a_size_beyond_reason_is_cut_where_engines_cut_it() -> None:
     for stride, level in rows.items():
         cls, obj, bbox, kps = level.split(list(ANSWERS.values()), dim=1)
         parts = {"cls": cls.sigmoid(), "obj": obj.sigmoid(), "bbox": bbox, "kps": kps}
-        outputs |= {f"{kind}_{stride}": part.numpy() for kind, part in parts.items()}
-    wanted = decode(outputs, (HEIGHT, WIDTH), 0.0)
+        outputs |= {f"{kind}_{stride}": part.numpy()[None] for kind, part in parts.items()}
+    wanted, _ = decode(outputs, (HEIGHT, WIDTH), 0.0)
     np.testing.assert_allclose(answers.boxes[0].numpy(), wanted.boxes, rtol=1e-5, atol=1e-3)
     assert bool(answers.boxes.isfinite().all())
 
