@@ -55,6 +55,9 @@ app = typer.Typer(
 Sources = Annotated[list[str] | None, typer.Argument(metavar="[NAME=]SOURCE...", help="File, URL or device number")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; deploy/emostream.example.yaml lists all")]
 RedisUrl = Annotated[str | None, typer.Option("--redis", metavar="URL", help="Default: a private Redis")]
+Http = Annotated[
+    str | None, typer.Option("--http", metavar="HOST:PORT", help="Serve the live page, the API and metrics there")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there")]
 Hold = Annotated[
     float | None,
@@ -118,6 +121,7 @@ def run(
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own speed")] = False,
     start_at: Annotated[str | None, typer.Option(metavar="TIME", help="When the recordings began, ISO 8601")] = None,
     hold: Hold = None,
+    http: Http = None,
     engine_wait: Annotated[
         bool, typer.Option("--engine-wait", help="Build missing engines first, not beside a run on ONNX Runtime")
     ] = False,
@@ -130,7 +134,7 @@ def run(
         **({"realtime": True} if realtime else {}),
         **({"start_at": start_at} if start_at is not None else {}),
     }
-    overrides = _overrides(redis, out, hold)
+    overrides = _overrides(redis, out, hold, http)
     if source_settings:
         overrides["source"] = source_settings
     if engine_wait:
@@ -146,6 +150,7 @@ def demo(
     out: Annotated[Path | None, typer.Option()] = None,
     hold: Hold = None,
     realtime: Annotated[bool, typer.Option("--realtime")] = False,
+    http: Http = None,
     as_json: AsJson = False,
 ) -> None:
     """Four cameras made from one portrait: the whole path on real models and a real Redis, no video needed."""
@@ -156,7 +161,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="emostream-demo-") as folder:
         say("making four short camera clips from one portrait")
         clips = [{"name": clip.stem, "source": str(clip)} for clip in make_clips(Path(folder))]
-        overrides = {**_overrides(redis, out, hold), "cameras": clips, "source": {"realtime": realtime}}
+        overrides = {**_overrides(redis, out, hold, http), "cameras": clips, "source": {"realtime": realtime}}
         _work(settings.load(None, overrides), as_json)
 
 
@@ -199,7 +204,7 @@ def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = 
 
     from stream.doctor import examine, healthy
 
-    findings = list(examine(settings.load(config, _overrides(redis, None, None))))
+    findings = list(examine(settings.load(config, _overrides(redis))))
     if as_json:
         answer({"healthy": healthy(findings), "findings": [finding.as_json() for finding in findings]})
     else:
@@ -303,12 +308,15 @@ def _hold_s(config: settings.Config) -> float:
     return math.inf if there else 0.0
 
 
-def _overrides(redis: str | None, out: Path | None, hold: float | None) -> dict[str, Any]:
+def _overrides(
+    redis: str | None, out: Path | None = None, hold: float | None = None, http: str | None = None
+) -> dict[str, Any]:
     """What these options lay over the configuration file; an option that was not given lays nothing."""
     run_settings = {**({"out": out} if out is not None else {}), **({"hold_s": hold} if hold is not None else {})}
     return {
         **({"redis": {"url": redis}} if redis is not None else {}),
         **({"run": run_settings} if run_settings else {}),
+        **({"web": {"address": http}} if http is not None else {}),
     }
 
 

@@ -154,6 +154,25 @@ class RunConfig(Section):
     drain_s: Positive = 10.0  # a stop finishes within this
 
 
+class WebConfig(Section):
+    """The live page, the API, health and metrics, all served at one address."""
+
+    address: str | None = None  # HOST:PORT, port 0 takes a free one; None: no page
+    # demanded of whoever asks, and needed unless the address is loopback; may hold ${VARIABLE} and ${file:PATH}
+    token: str | None = Field(default=None, repr=False)
+    preview: Literal["off", "boxes", "blurred", "full"] = "off"  # on the page; off: no pixel leaves
+    preview_hz: Positive = 5.0  # pictures a second of a camera that somebody watches
+
+
+class PrivacyConfig(Section):
+    """What may leave the process."""
+
+    mode: Literal["full", "aggregate_only"] = "full"  # aggregate_only: counts of groups, nothing of single faces
+    purpose: str | None = None  # what this is for, shown to whoever looks
+    interval_s: Positive = 10.0  # one count per camera and so many seconds
+    min_group: int = Field(default=5, ge=2)  # faces; groups smaller than this are not told
+
+
 class Config(Section):
     """The whole configuration of a worker."""
 
@@ -167,6 +186,8 @@ class Config(Section):
     redis: RedisConfig = RedisConfig()
     outbox: OutboxConfig = OutboxConfig()
     run: RunConfig = RunConfig()
+    web: WebConfig = WebConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Config:
@@ -192,6 +213,8 @@ def load(path: Path | None, overrides: Mapping[str, Any], environment: Mapping[s
             values["cameras"] = [_complete(camera, shared, environment) for camera in cameras]
         if isinstance(values.get("redis"), dict) and isinstance(values["redis"].get("url"), str):
             values["redis"]["url"] = expand(values["redis"]["url"], environment)
+        if isinstance(values.get("web"), dict) and isinstance(values["web"].get("token"), str):
+            values["web"]["token"] = expand(values["web"]["token"], environment)
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(where + sentence(error)) from None

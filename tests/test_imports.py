@@ -19,6 +19,7 @@ RUN_TIME = {"onnxruntime", "av", "cv2", "scipy", "trackers"}  # needed by a work
 DISTRIBUTIONS = {  # import -> package
     "cuda": "cuda-bindings",
     "cv2": "opencv-python",
+    "prometheus_client": "prometheus-client",
     "tensorrt_rtx": "tensorrt-rtx",
     "yaml": "pyyaml",
 }
