@@ -2,8 +2,9 @@
 
 `python -m stream.bench.camera_server CLIP` listens on a free port of 127.0.0.1, prints the port, and ends when its
 standard input does. Every path is a camera; the number at its end says at which key frame, and how much later than its
-connection, it begins, so that the key frames of many cameras do not come all at once. RTP is interleaved in the TCP
-connection. A coded frame is packed into its bytes once; each time it is sent only counters in them change.
+connection, it begins, so that the key frames of many cameras do not come all at once; `sample_cameras.py` serves a clip
+of its own for each path. RTP is interleaved in the TCP connection. A coded frame is packed into its bytes once; each
+time it is sent only counters in them change.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
 from stream.bench import rtsp
 from stream.bench.rtp import (
@@ -119,12 +120,15 @@ class Clip:
         return self._keys[number % len(self._keys)]
 
 
+Choose = Callable[[str], Clip | None]  # the path that a client asks for -> its clip, if there is one
+
+
 class Connection:
     """One client: requests until PLAY, then frames; what it says afterwards is read and left."""
 
-    def __init__(self, clip: Clip, taken: socket.socket) -> None:
+    def __init__(self, choose: Choose, taken: socket.socket) -> None:
         self.socket = taken
-        self._clip = clip
+        self._choose = choose
         self._heard = b""
         self._waiting = bytearray()  # what the client has not taken yet; it is never dropped
         self._playing = False
@@ -177,55 +181,59 @@ class Connection:
             return
 
     def _answer(self, request: rtsp.Request, now_s: float) -> None:
+        clip = self._choose(request.name)
         match request.method:
             case "OPTIONS":
                 answer = request.reply("200 OK", Public=rtsp.METHODS)
+            case _ if clip is None:
+                answer = request.reply("404 Not Found")
             case "DESCRIBE":
-                answer = request.described(self._clip.sdp)
+                answer = request.described(clip.sdp)
             case "SETUP" if "TCP" not in request.headers.get("transport", ""):
                 answer = request.reply("461 Unsupported Transport")
             case "SETUP":
                 transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
                 answer = request.reply("200 OK", Session="1;timeout=60", Transport=transport)
             case "PLAY":
-                self._play(request.name, now_s)
+                self._play(clip, request.name, now_s)
                 answer = request.reply("200 OK", Session="1", Range="npt=0-")
             case _:
                 answer = request.reply("200 OK", Session="1")
         self._waiting += answer
         self.flush()
 
-    def _play(self, name: str, now_s: float) -> None:
+    def _play(self, clip: Clip, name: str, now_s: float) -> None:
         number = int(found[0]) if (found := re.search(r"\d+$", name)) else 0
         self._playing = True
-        self._at = self._clip.begin_at(number)
-        self._origin_s = now_s + number * GOLDEN % 1.0 * SPREAD_S - self._clip.units[self._at].due_s
+        self._clip = clip
+        self._at = clip.begin_at(number)
+        self._origin_s = now_s + number * GOLDEN % 1.0 * SPREAD_S - clip.units[self._at].due_s
 
 
-def serve(clip: Clip, listener: socket.socket) -> None:
-    """Until standard input ends, in one thread."""
+def serve(choose: Choose, listener: socket.socket, end: socket.socket | TextIO) -> None:
+    """Until there is something to be read at `end`, or it is over; in one thread."""
     listener.setblocking(False)
     due: list[tuple[float, int, Connection]] = []  # a heap; the number keeps equal times apart
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
-        selector.register(sys.stdin, selectors.EVENT_READ)
+        selector.register(end, selectors.EVENT_READ)
         while True:
             wait_s = max(0.0, due[0][0] - time.monotonic()) if due else None
             for key, events in selector.select(wait_s):
-                if key.fileobj is sys.stdin:
+                if key.fileobj is end:
                     return
                 if key.fileobj is listener:
-                    _accept(clip, listener, selector)
+                    _accept(choose, listener, selector)
                 elif _talk(key.data, events, selector):
                     heapq.heappush(due, (key.data.due_s, key.fd, key.data))
             _send_due(due, selector)
 
 
-def _accept(clip: Clip, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+def _accept(choose: Choose, listener: socket.socket, selector: selectors.BaseSelector) -> None:
     taken, _ = listener.accept()
     taken.setblocking(False)
     taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    selector.register(taken, selectors.EVENT_READ, Connection(clip, taken))
+    selector.register(taken, selectors.EVENT_READ, Connection(choose, taken))
 
 
 def _talk(connection: Connection, events: int, selector: selectors.BaseSelector) -> bool:
@@ -279,7 +287,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         print(listener.getsockname()[1], flush=True)
-        serve(clip, listener)
+        serve(lambda _: clip, listener, sys.stdin)
     return 0
 
 
