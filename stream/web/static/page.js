@@ -288,7 +288,7 @@ function drawWall() {
   cells.sort(([a], [b]) => (a.name < b.name ? -1 : 1));
   fill($("wall"), cells, ([camera]) => camera.name, wallNode, (node, [camera, moods]) => {
     const words = moods.map(([emotion, count]) => `${emotion} ${count}`).join();
-    const key = words || camera.told.state;
+    const key = words || nobody(camera);
     if (node.dataset.key === key) return;
     node.dataset.key = key;
     const chips = moods.map(([emotion, count]) => {
@@ -297,11 +297,16 @@ function drawWall() {
       chip.append(dot, count > 1 ? `${emotion} ×${count}` : emotion);
       return chip;
     });
-    node.children[1].replaceChildren(...(chips.length ? chips : [camera.told.state === "live" ? "nobody" : camera.told.state]));
+    node.children[1].replaceChildren(...(chips.length ? chips : [nobody(camera)]));
   });
   const live = [...cameras.values()].filter((camera) => camera.told.state === "live").length;
   put($("totals"), cameras.size ? `${live} of ${plural(cameras.size, "camera")} live · ${plural(sum, "face")}` : "");
   $("empty").hidden = cameras.size > 0;
+}
+
+function nobody(camera) {
+  if (camera.told.state !== "live") return camera.told.state;
+  return mode === "full" ? "nobody" : "not told";
 }
 
 function moodNode([emotion]) {
