@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from stream.errors import ConfigError
@@ -15,23 +15,25 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_-]+")
 _MOST_CHARACTERS = 63
 
 
-def cameras(arguments: Sequence[str]) -> list[dict[str, str]]:
+def cameras(arguments: Sequence[str], others: Collection[str] = ()) -> list[dict[str, str]]:
     """One {name, source} per argument, in order.
 
     A name that is not given comes from a file's stem, else it is cam1, cam2, ...: never from a URL, which may hold
-    secrets. Two files of one stem become `stem` and `stem-2`. Raises ConfigError for a name that no camera may have.
+    secrets. Two files of one stem become `stem` and `stem-2`, and a name of `others` is made up for nobody. Raises
+    ConfigError for a name that no camera may have.
     """
-    split = [_split(argument) for argument in arguments]
-    taken = {name for name, _ in split if name is not None}
+    parts = [split(argument) for argument in arguments]
+    taken = {name for name, _ in parts if name is not None} | set(others)
     entries = []
-    for number, (given, source) in enumerate(split, start=1):
+    for number, (given, source) in enumerate(parts, start=1):
         name = given or _free(_stem(source) or f"cam{number}", taken)
         taken.add(name)
         entries.append({"name": name, "source": source})
     return entries
 
 
-def _split(argument: str) -> tuple[str | None, str]:
+def split(argument: str) -> tuple[str | None, str]:
+    """Name, if one is given, and source. Raises ConfigError for a name that no camera may have."""
     name, equals, source = argument.partition("=")
     if not equals:
         return None, argument

@@ -46,10 +46,21 @@ class Camera:
         self._inputs = inputs
         self._clocks = clocks
         self._new_backoff = new_backoff
+        self.config = config
+        self.live = live
+        self.removed = False
         self._given_up: str | None = None
         crashes = Budget(CRASHES, CRASHES_S)
         self._wiring = Wiring(
-            config, functools.cache(session), live, make_source, stop, clocks, lambda: self._given_up, crashes
+            config,
+            functools.cache(session),
+            live,
+            make_source,
+            stop,
+            clocks,
+            lambda: self._given_up,
+            lambda: "removed" if self.removed else "stopped",
+            crashes,
         )
         self._backoff = new_backoff()  # of taking over; a reader's own is for its connections
         timeline = Timeline(config.settings.analyse_hz, config.settings.gap_s, live=live)
@@ -90,6 +101,21 @@ class Camera:
     def give_up(self, reason: str) -> None:
         """Stop reading this camera and let it fail; takes effect with its next frame. From any thread."""
         self._given_up = reason
+
+    def remove(self) -> None:
+        """Nobody wants this camera any more: it ends as at a stop. From any thread."""
+        self.removed = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Let it come to its end. From any thread."""
+        self._wiring.stop.set()
+
+    @property
+    def over(self) -> bool:
+        """Whether its thread has ended, and no other will take over."""
+        thread = self._thread
+        return thread is not None and not thread.is_alive()
 
     def join(self, timeout_s: float) -> str | None:
         """After stop was set: wait so long for the thread. The name of one that still has not ended.
@@ -152,8 +178,12 @@ class Camera:
         return True
 
     def _take_over(self) -> None:
-        """Begin anew once it is time and few enough threads hang; one that was given up begins only to tell so."""
+        """Begin anew once it is time and few enough threads hang; one that is to end begins only to tell so."""
         self._hanging = [each for each in self._hanging if each.is_alive()]
         few = len(self._hanging) < MOST_ABANDONED
-        if self._given_up is not None or (few and self._clocks.monotonic() >= self._begin_s):
+        if (
+            self._given_up is not None
+            or self._wiring.stop.is_set()
+            or (few and self._clocks.monotonic() >= self._begin_s)
+        ):
             self.start()

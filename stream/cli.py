@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -29,11 +29,14 @@ from typer.exceptions import TyperException
 from engines.cli import app as engines_app
 from engines.errors import EngineError
 from stream import config as settings
-from stream.arguments import cameras
+from stream.arguments import cameras, split
 from stream.errors import ConfigError, SinkError, SourceError, StreamError
 from stream.sinks.base import Accepted
 from stream.stderr_filter import filtered
 from stream.urls import expand, has_password, mask, scrub
+
+if TYPE_CHECKING:
+    from stream.web.client import Api
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +262,62 @@ def bench(
 
 app.add_typer(engines_app, name="engines")
 
+cameras_app = typer.Typer(help="Cameras of a worker that runs with --http: list, add and remove them.")
+app.add_typer(cameras_app, name="cameras")
+
+Url = Annotated[
+    str | None, typer.Option(metavar="URL", help="Of the worker's page [default: the one that was started last]")
+]
+Token = Annotated[
+    str | None, typer.Option(help="What web.token says; in single quotes '${VARIABLE}' or '${file:PATH}'")
+]
+
+
+@cameras_app.command("list")
+def list_cameras(url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
+    """Every camera, its state, and what was left out of it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = _api(url, token).cameras()
+    if as_json:
+        answer({"cameras": found})
+        return
+    drawn = Table("camera", "state", "source", "skipped", "reason")
+    for info in found:
+        skipped = ", ".join(f"{count} ({cause})" for cause, count in info["skipped"].items())
+        cells = (info["name"], info["state"], info["source"], skipped, info["reason"] or "")
+        drawn.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    Console().print(drawn)
+
+
+@cameras_app.command("add")
+def add_camera(
+    source: Annotated[str, typer.Argument(metavar="[NAME=]SOURCE", help="As for `run`; files are the worker's")],
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin with one camera more."""
+    name, place = split(source)
+    info = _api(url, token).add(name, expand(place, os.environ))
+    if as_json:
+        answer(info)
+    else:
+        say(f"camera {info['name']} was added: {info['source']}")
+
+
+@cameras_app.command("remove")
+def remove_camera(
+    name: Annotated[str, typer.Argument(metavar="NAME")], url: Url = None, token: Token = None, as_json: AsJson = False
+) -> None:
+    """End a camera; what it has told stays in Redis."""
+    _api(url, token).remove(name)
+    if as_json:
+        answer({"removed": name})
+    else:
+        say(f"camera {name} was removed")
+
 
 @app.command(
     "train",
@@ -276,7 +335,7 @@ def _work(config: settings.Config, as_json: bool) -> None:
     from stream.launch import Ended, launch, wait_until
     from stream.watch import line
 
-    if not config.cameras:
+    if not config.cameras and config.web.address is None:
         raise ConfigError("there is no camera to run; name one, as in: emostream run lobby=rtsp://camera/stream")
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
 
@@ -289,7 +348,7 @@ def _work(config: settings.Config, as_json: bool) -> None:
             say(sentence)
         if as_json:
             answer(ended.as_json())
-        seconds = _hold_s(config)
+        seconds = 0.0 if config.web.address is not None else _hold_s(config)  # with a page, the worker itself stays
         if private_url is not None and seconds > 0 and ended.exit_code == EXIT_DONE and ended.signal is None:
             until = "Ctrl-C" if math.isinf(seconds) else f"{seconds:g} s are over"
             watch = f"emostream watch --from start --redis {private_url}"
@@ -332,6 +391,16 @@ def _redis_url(given: str | None) -> str:
             "no worker with a private Redis runs here; start one with `emostream run`, or give --redis URL"
         )
     return url
+
+
+def _api(url: str | None, token: str | None) -> Api:
+    """The API of the worker that is meant. Raises ConfigError when none is."""
+    from stream.web.client import Api, find
+
+    found = url if url is not None else find()
+    if found is None:
+        raise ConfigError("no worker with a page runs here; start one with `emostream run --http`, or give its --url")
+    return Api(found, None if token is None else expand(token, os.environ))
 
 
 def _hide_password(address: str) -> None:

@@ -2,6 +2,9 @@
 
 StreamError
 ├── ConfigError        (ValueError)       a setting, argument or environment variable is wrong       exit 2
+│   ├── CameraTaken                       a camera of this name runs already, here or elsewhere
+│   └── CameraUnknown  (LookupError)      no camera has this name
+├── NotReady                              the worker cannot do this now: it is starting or stopping      exit 1
 ├── SourceError                           a camera or file cannot be read
 │   ├── SourceTimeout  (TimeoutError)     it did not answer in time
 │   ├── SourceRefused  (PermissionError)  it answered, and said no (401, 403, 404)
@@ -23,6 +26,18 @@ class StreamError(Exception):
 
 class ConfigError(StreamError, ValueError):
     """A setting, an argument or an environment variable is wrong."""
+
+
+class CameraTaken(ConfigError):
+    """A camera of this name runs already, here or in another worker."""
+
+
+class CameraUnknown(ConfigError, LookupError):
+    """No camera has this name."""
+
+
+class NotReady(StreamError):
+    """The worker cannot do this now, because it is starting or stopping."""
 
 
 class SourceError(StreamError):

@@ -51,6 +51,9 @@ class LatestFrames:
     def ready(self) -> bool:
         return bool(self._waiting)
 
+    def holds(self, camera_id: str) -> bool:
+        return camera_id in self._waiting
+
 
 def _inherit(old: Frame, new: Frame) -> Frame:
     """The newer frame, told what the replaced one had to say about time: a restart must not get lost with its frame."""
@@ -79,6 +82,9 @@ class MergedFrames:
     def finish(self, camera_id: str) -> None:
         self._unfinished.discard(camera_id)
 
+    def empty(self) -> bool:
+        return not any(self._waiting.values())
+
     def ready(self) -> bool:
         return any(self._waiting.values()) and all(self._waiting[camera_id] for camera_id in self._unfinished)
 
@@ -91,43 +97,77 @@ class MergedFrames:
 
 
 class Inputs:
-    """What the analysis thread takes from. Every camera finishes once; when all have, `take` raises Closed."""
+    """What the analysis thread takes from. Every camera finishes once; when all have, `take` raises Closed.
 
-    def __init__(self, live: Iterable[str], files: Sequence[str]) -> None:
+    With `more` it does so only after `no_more` as well: until then cameras may be added. A file that is added is merged
+    with none of the others: they are somewhere in their middle, and would wait until it has caught up.
+    """
+
+    def __init__(self, live: Iterable[str], files: Sequence[str], *, more: bool = False) -> None:
         self._changed = threading.Condition()  # guards everything below
-        self._files = frozenset(files)
         self._latest = LatestFrames()
-        self._merged = MergedFrames(files)
+        together = MergedFrames(files)
+        self._merged = dict.fromkeys(files, together)  # by file
         self._unfinished = {*live, *files}
+        self._more = more
         self._aborted = False
+
+    def add(self, camera_id: str, *, live: bool) -> bool:
+        """One camera more, whose name is free; False after `no_more`."""
+        with self._changed:
+            if not self._more:
+                return False
+            if not live:
+                self._merged[camera_id] = MergedFrames([camera_id])
+            self._latest.dropped.pop(camera_id, None)
+            self._unfinished.add(camera_id)
+            return True
+
+    def no_more(self) -> None:
+        """No camera is added any more. May be called twice."""
+        with self._changed:
+            self._more = False
+            self._changed.notify_all()
+
+    def forget(self, camera_id: str) -> bool:
+        """Free the name of a camera that has finished; False while something of it waits, or it may still come."""
+        with self._changed:
+            merged = self._merged.get(camera_id)
+            waits = self._latest.holds(camera_id) if merged is None else not merged.empty()
+            if waits or camera_id in self._unfinished:
+                return False
+            self._merged.pop(camera_id, None)
+            return True
 
     def put(self, item: Input) -> None:
         """Hand one input on; waits for room if it is a file's. Raises Closed after `abort`."""
         with self._changed:
-            merged = item.camera_id in self._files
-            if merged:
-                self._changed.wait_for(lambda: self._aborted or not self._merged.full(item.camera_id))
+            merged = self._merged.get(item.camera_id)
+            if merged is not None:
+                self._changed.wait_for(lambda: self._aborted or not merged.full(item.camera_id))
             if self._aborted:
                 raise Closed
-            (self._merged if merged else self._latest).put(item)
+            (self._latest if merged is None else merged).put(item)
             self._changed.notify_all()
 
     def finish(self, camera_id: str) -> None:
         """This camera hands on nothing more. May be called twice."""
         with self._changed:
             self._unfinished.discard(camera_id)
-            self._merged.finish(camera_id)
+            if (merged := self._merged.get(camera_id)) is not None:
+                merged.finish(camera_id)
             self._changed.notify_all()
 
     def take(self) -> list[Input]:
         """What waits. Raises Closed when every camera has finished and nothing is left."""
         with self._changed:
             self._changed.wait_for(self._ready_or_over)
-            if self._aborted or not (self._latest.ready() or self._merged.ready()):
+            ready = self._ready_files()
+            if self._aborted or not (self._latest.ready() or ready):
                 raise Closed
             taken = self._latest.take()
-            if self._merged.ready():
-                taken += self._merged.take()
+            for merged in ready:
+                taken += merged.take()
             self._changed.notify_all()
             return taken
 
@@ -142,8 +182,13 @@ class Inputs:
         with self._changed:
             return dict(self._latest.dropped)
 
+    def _ready_files(self) -> list[MergedFrames]:
+        """Each once, in the order of their first file."""
+        return [merged for merged in dict.fromkeys(self._merged.values()) if merged.ready()]
+
     def _ready_or_over(self) -> bool:
-        return self._aborted or not self._unfinished or self._latest.ready() or self._merged.ready()
+        over = not (self._unfinished or self._more)
+        return self._aborted or over or self._latest.ready() or bool(self._ready_files())
 
 
 class EventQueue:

@@ -22,7 +22,7 @@ from stream.config import Config, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox, Outbox
 from stream.publisher import Chore, Publisher, Report
-from stream.runtime import PUBLISH, Models, Outcome, Probe, Worker
+from stream.runtime import PUBLISH, Models, Outcome, Probe, Worker, together
 from stream.sinks import make_sink
 from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
@@ -33,6 +33,7 @@ from stream.urls import mask
 
 if TYPE_CHECKING:
     from stream.outbox.store import Store
+    from stream.web.door import Web
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +130,9 @@ def launch(
     """
     for camera in config.cameras:
         is_live(camera)  # an address of unknown kind is refused before anything is started
-    models = find_models(config)
     with ExitStack() as stack:
+        web = stack.enter_context(_web(config, say))
+        models = find_models(config)
         interrupts = stack.enter_context(Interrupts())
         private = config.redis.url is None
         redis = stack.enter_context(_private_redis(config, say)) if private else config.redis
@@ -141,7 +143,7 @@ def launch(
         with closing(Leases(redis, name)) as leases:
             outcome = Outcome()
             if _lease_all(config, leases, interrupts, say):
-                outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say, probe or Probe())
+                outcome = _run(config, redis, models, leases, kept, name, show, interrupts, say, probe, web)
         ended = Ended(outcome, interrupts.heard, kept.path if kept else None)
         if after is not None:
             after(ended, redis.url if private else None, interrupts.asked)
@@ -173,11 +175,12 @@ def _run(
     show: Show | None,
     interrupts: Interrupts,
     say: Say,
-    probe: Probe,
+    probe: Probe | None,
+    web: Web | None,
 ) -> Outcome:
     """From here on everything is there: make the sinks and the worker, and let it run."""
     addresses = [redis.url or "", *([str(config.run.out)] if config.run.out else [])]
-    only_files = not any(is_live(camera) for camera in config.cameras)
+    only_files = bool(config.cameras) and not any(is_live(camera) for camera in config.cameras)
     only_live = all(is_live(camera) for camera in config.cameras)
     sinks = [make_sink(address, redis, name, kept) for address in addresses]
     if show is not None:
@@ -187,20 +190,44 @@ def _run(
         for camera_id in leases.renew():
             worker.give_up(camera_id, "another worker has taken this camera")
 
+    def trouble(sink: str, sentence: str) -> None:
+        say(sentence if sentence.startswith(f"{sink}: ") else f"{sink}: {sentence}")
+        if web is not None:
+            web.view.trouble(sink, sentence)
+
+    def recovered(sink: str) -> None:
+        say(f"{sink}: recovered")
+        if web is not None:
+            web.view.recovered(sink)
+
+    probes = [each for each in (probe, web.probe() if web else None) if each is not None]
+    looking = together(probes)
     publisher = Publisher(
         _outbox(config, kept, [sink.name for sink in sinks], only_files, say),
         sinks,
         drain_s=config.run.drain_s,
         chores=[Chore("leases", redis.lease_s / RENEWALS, keep_leases)],
-        report=Report(
-            trouble=lambda sink, sentence: say(sentence if sentence.startswith(f"{sink}: ") else f"{sink}: {sentence}"),
-            recovered=lambda sink: say(f"{sink}: recovered"),
-            acknowledged=probe.acknowledged,
-        ),
+        report=Report(trouble, recovered, looking.acknowledged, looking.accepted),
     )
     with closing(Supply(config, models.by_task(), Cache(), only_live, say)) as supply:
-        worker = Worker(config, models, supply, publisher, Clocks(), say, probe)
-        return worker.run(interrupts.asked)
+        clocks = Clocks()
+        worker = Worker(config, models, supply, publisher, clocks, say, looking)
+        if web is None:
+            return worker.run(interrupts.asked)
+        with web.serve(worker, publisher, leases, clocks):
+            return worker.run(interrupts.asked)
+
+
+@contextmanager
+def _web(config: Config, say: Say) -> Iterator[Web | None]:
+    """What serves the page, with its address taken already; None for a run without one."""
+    if config.web.address is None:
+        yield None
+        return
+    from stream.web.door import opened  # late: FastAPI and what comes with it is not for everybody
+
+    with opened(config, say) as web:
+        yield web
 
 
 def _claimed(config: Config) -> Store | None:

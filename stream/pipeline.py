@@ -99,6 +99,9 @@ class Pipeline:
             if item.camera_id not in self._quarantined:
                 found = _attempt(self._events, item, seen.get(item.camera_id))
                 events += self._quarantine(item, found) if isinstance(found, Exception) else found
+            if isinstance(item, CameraEnded) and item.state != "offline":  # its last word; its name may come again
+                self._cameras.pop(item.camera_id, None)
+                self._quarantined.discard(item.camera_id)
         return events
 
     def _analyse(self, frames: Sequence[Frame]) -> list[_Seen | Exception]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import json
 import logging
 import os
 import re
@@ -23,14 +22,13 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 import platformdirs
 
-from stream import keeper
+from stream import beacon, keeper
 from stream.errors import ConfigError, SinkError
 
 log = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ ASK_S: Final = 1.0  # a Redis on this machine that takes longer for a PING does 
 PORTS: Final = 5  # tries, should somebody take the free port before Redis does
 FOLDERS: Final = 16  # private Redis of one user at the same time
 FORBIDDEN: Final = ("CONFIG", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "MIGRATE")  # files, code, other hosts
-FILE: Final = "private-redis.json"
+BEACON: Final = "private-redis"
 
 
 class PrivateRedis:
@@ -95,13 +93,13 @@ class PrivateRedis:
         except BaseException:
             self.close()
             raise
-        _tell(self.url, self._pid)
+        beacon.light(BEACON, self.url, self._pid)
 
     def close(self) -> None:
         """Let it write its data and end. May be called twice, and before `start`."""
         self._end_keeper()
         if self._pid:
-            _untell(self._pid)
+            beacon.put_out(BEACON, self._pid)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -159,10 +157,11 @@ class PrivateRedis:
 
 def find() -> str | None:
     """The URL of this user's private Redis, if one runs: the one that was started last."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads(_file().read_text())
-        url, pid = str(told["url"]), int(told["pid"])
-        if _answers(int(url.rpartition(":")[2]), pid):
+    lit = beacon.see(BEACON)
+    if lit is not None:
+        url, pid = lit
+        port = url.rpartition(":")[2]
+        if port.isdecimal() and _answers(int(port), pid):
             return url
     return None
 
@@ -230,29 +229,3 @@ def _answers(port: int, pid: int) -> bool:
     except OSError:
         return False
     return said.endswith(b"+PONG\r\n") and b"\r\nprocess_id:%d\r\n" % pid in said
-
-
-def _file() -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", platformdirs.RuntimeDirWarning)  # a folder in /tmp serves as well
-        return platformdirs.user_runtime_path("emostream", ensure_exists=True) / FILE
-
-
-def _tell(url: str, pid: int) -> None:
-    """Write where it is, for this user alone; without it, people copy the URL that was printed."""
-    try:
-        path = _file()
-        new = path.with_suffix(f".{pid}")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"url": url, "pid": pid}, file)
-        new.replace(path)
-    except OSError as error:
-        log.warning("`emostream watch` will not find this Redis by itself (%s)", error.strerror)
-
-
-def _untell(pid: int) -> None:
-    """Remove what `_tell` wrote, unless another private Redis has been started since."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        path = _file()
-        if json.loads(path.read_text())["pid"] == pid:
-            path.unlink()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Protocol
 
 from stream.backoff import Backoff
@@ -61,6 +62,17 @@ class Report:
     recovered: Callable[[str], None] = _silent  # (sink or chore)
     # (sink, events) that it has just stored; after a sink was away, what it may have had already comes again
     acknowledged: Callable[[str, Sequence[Accepted]], None] = _silent
+    accepted: Callable[[Sequence[Accepted]], None] = _silent  # they have their seq, and are kept for every sink
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How one sink fares."""
+
+    sink: str
+    waiting: int  # events that it does not have yet
+    oldest: datetime | None  # when the oldest of them was accepted
+    trouble: str | None  # the sentence of its last failure, until it recovers
 
 
 class Publisher:
@@ -93,6 +105,7 @@ class Publisher:
         self._chores = chores
         self._monotonic = monotonic
         self._wait = wait or threading.Event().wait
+        self.lines: tuple[Line, ...] = ()  # as of the last round; replaced whole, so that any thread may read it
         self._accepted_s = -math.inf  # when events were last accepted, on the monotonic clock
 
     def open(self) -> None:
@@ -102,6 +115,7 @@ class Publisher:
         """
         for feed in self._feeds:
             feed.open()
+        self.lines = tuple(feed.line() for feed in self._feeds)
 
     def run(self, queue: Events, left_s: Callable[[], float] = lambda: math.inf) -> dict[str, int]:
         """Publish until the queue is closed and everything is delivered, or `drain_s` after that.
@@ -114,7 +128,10 @@ class Publisher:
                 if self._outbox.full and not queue.closed and math.isinf(left_s()):
                     self._wait(self._idle_s())
                 elif events := self._taken(queue):
-                    self._outbox.append(events)
+                    accepted = self._outbox.append(events)
+                    for feed in self._feeds:
+                        feed.expect(accepted[0])
+                    self._report.accepted(accepted)
                     self._accepted_s = self._monotonic()
                 self._work()
         except Closed:
@@ -146,6 +163,7 @@ class Publisher:
     def _work(self) -> None:
         for feed in self._feeds:
             feed.pump()
+        self.lines = tuple(feed.line() for feed in self._feeds)
         for chore in self._chores:
             if self._monotonic() >= chore.due_s:
                 self._do(chore)
@@ -185,10 +203,21 @@ class _Feed:
         self._has_more = False  # the last pump stopped to let others have their turn
         self._retry_s = 0.0  # on the monotonic clock: not to be touched before
         self._trouble: str | None = None  # the sentence that was reported last
+        self._oldest: datetime | None = None  # when the oldest event that waits was accepted
 
     @property
     def waiting(self) -> bool:
         return self._outbox.depth(self.name) > 0
+
+    def expect(self, accepted: Accepted) -> None:
+        """This is in its line now."""
+        if self._oldest is None:
+            self._oldest = accepted.accepted_at
+
+    def line(self) -> Line:
+        """How it fares now."""
+        waiting = self._outbox.depth(self.name)
+        return Line(self.name, waiting, self._oldest if waiting else None, self._trouble)
 
     def due_s(self, now: float) -> float:
         """When to pump again, on the monotonic clock."""
@@ -230,6 +259,7 @@ class _Feed:
         """Send some batches; whether more waits."""
         for _ in range(BATCHES):
             batch = self._outbox.pending(self.name, BATCH)
+            self._oldest = batch[0].accepted_at if batch else None
             if not batch:
                 return False
             self._sink.send(batch)

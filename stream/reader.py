@@ -58,6 +58,7 @@ class Wiring:
     stop: threading.Event
     clocks: Clocks
     given_up: Callable[[], str | None]  # why nobody wants this camera's frames any more
+    stopped: Callable[[], str]  # why `stop` was set
     crashes: Budget
 
 
@@ -128,7 +129,7 @@ class Reader:
             if given_up is not None:
                 self._fail(given_up)
             elif not self._told_end and self.failed is None:
-                self._end("ended", "stopped")
+                self._end("ended", self._wiring.stopped())
         except Closed:
             log.debug("camera %s: the analysis has gone, or this thread was abandoned", self._camera_id)
         except Exception as error:  # a fault of ours: this camera is over, the others go on

@@ -25,6 +25,50 @@ def drain(inputs: Inputs) -> list[Input]:
     return taken
 
 
+class TestMore:
+    def test_cameras_come_and_go_until_no_more_are_taken(self) -> None:
+        inputs = Inputs([], [], more=True)
+        assert inputs.add("a", live=True)
+        inputs.put(frame("a", 0.2))
+        assert [item.camera_id for item in inputs.take()] == ["a"]
+        inputs.finish("a")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(inputs.take)  # the last camera has ended, and another may still come
+            assert inputs.add("b", live=True)
+            inputs.put(frame("b", 0.4))
+            assert [item.camera_id for item in waiting.result()] == ["b"]
+            inputs.finish("b")
+            waiting = pool.submit(inputs.take)
+            inputs.no_more()
+            with pytest.raises(Closed):
+                waiting.result()
+        assert not inputs.add("c", live=True)
+
+    @pytest.mark.parametrize("live_one", [True, False])
+    def test_a_name_is_free_once_its_last_input_was_taken(self, live_one: bool) -> None:
+        inputs = Inputs([], [], more=True)
+        inputs.add("a", live=live_one)
+        inputs.put(ended("a"))
+        assert not inputs.forget("a")
+        inputs.finish("a")
+        assert not inputs.forget("a")
+        inputs.take()
+        assert inputs.forget("a")
+        inputs.add("a", live=not live_one)
+        inputs.put(frame("a", 0.0))
+        inputs.put(frame("a", 0.2))
+        taken = len(inputs.take())
+        assert (taken, inputs.dropped()) == ((1, {}) if live_one else (1, {"a": 1}))
+
+    def test_a_file_that_is_added_holds_up_no_other(self) -> None:
+        inputs = Inputs([], ["old"], more=True)
+        inputs.add("new", live=False)
+        inputs.put(frame("old", 100.0))
+        assert [item.camera_id for item in inputs.take()] == ["old"]
+        inputs.put(frame("new", 0.0))
+        assert [item.camera_id for item in inputs.take()] == ["new"]
+
+
 class TestLatestFrames:
     def test_newer_frame_replaces_unread_one_and_is_counted(self) -> None:
         inputs = Inputs(["a", "b"], [])

@@ -215,3 +215,14 @@ def test_other_engines_take_over_between_two_batches_and_every_track_goes_on() -
     assert types(after).count("track.ended") == 1  # at the very end
     told = [event.engines for event in [*before, *after] if isinstance(event, CameraStatus) and event.status == "live"]
     assert told == [{"face": "e"}, {"face": "better"}]
+
+
+def test_a_name_that_comes_again_after_its_last_word_begins_anew() -> None:
+    """As when a camera is removed and added: nothing of the first is left, not even its quarantine."""
+    bench = Bench()
+    bench.feed([frame("a", 0.0, value=255)])
+    assert bench.feed([live("a", 0.2), ended("a", 0.2, state="offline")]) == []
+    assert bench.feed([ended("a", 0.4, state="failed")]) == []
+    assert types(bench.feed([live("a"), *times("a", 4)])) == ["camera.status", "track.started"]
+    bench.feed([ended("a", 1.0)])
+    assert types(bench.feed([live("a"), *times("a", 4)])) == ["camera.status", "track.started"]

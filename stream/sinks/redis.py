@@ -307,7 +307,7 @@ class RedisSink:
         for accepted in told:
             camera_id = accepted.event.camera_id
             known = self._statuses.get(camera_id)
-            if known is None or (known.start_ms, known.event.seq) <= (accepted.start_ms, accepted.event.seq):
+            if known is None or not _is_older(accepted, known):
                 self._statuses[camera_id] = accepted
                 changed[camera_id] = None
         return list(changed)
@@ -341,6 +341,13 @@ class RedisSink:
             log.warning(
                 "live listeners or the cameras' latest status miss something: %s", sentence(refusals[0], self.name)
             )
+
+
+def _is_older(one: Accepted, other: Accepted) -> bool:
+    """Of two events of one camera. Each session counts its own seq, and a camera that is added again begins another."""
+    if _key(one) == _key(other):
+        return one.event.seq < other.event.seq
+    return (one.start_ms, one.accepted_at) < (other.start_ms, other.accepted_at)
 
 
 def _key(accepted: Accepted) -> RunKey:
