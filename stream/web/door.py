@@ -62,6 +62,8 @@ class Web:
                 yield
             finally:
                 beacon.put_out(BEACON, os.getpid())
+                self.view.close()  # before the server ends: it waits for those who listen
+                self.preview.close()
 
 
 @contextmanager

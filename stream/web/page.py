@@ -51,10 +51,10 @@ def router(view: LiveView, privacy: PrivacyConfig) -> APIRouter:
 
 
 async def told(view: LiveView, about: dict[str, str | None], after: int | None) -> AsyncIterator[str]:
-    """What changed since, several times a second, until the viewer leaves."""
+    """What changed since, several times a second, until the viewer leaves or the run is over."""
     yield f"retry: {RETRY_MS}\n\n"
     silent_s = 0.0
-    while True:
+    while not view.closed:
         update = view.updates(after)
         if update is not None:
             after = update.pop("id")

@@ -49,6 +49,7 @@ class Preview:
 
     def __init__(self, mode: str = "off", hz: float = 5.0) -> None:
         self.mode, self.pause_s = mode, 1.0 / hz
+        self.closed = False  # no picture comes any more: whoever looks is let go
         self._lock = threading.Lock()  # guards everything below
         self._viewers: Counter[str] = Counter()
         self._looks: dict[str, _Look] = {}
@@ -67,6 +68,10 @@ class Preview:
             while lately[0][0] < frame.media_time_s - HIDE_S:
                 lately.popleft()
             self._looks[frame.camera_id] = _Look(frame, tracks, tuple(boxes for _, boxes in lately))
+
+    def close(self) -> None:
+        """The run is over."""
+        self.closed = True
 
     def join(self, camera_id: str) -> bool:
         """One viewer more; False when there are enough."""
@@ -119,10 +124,10 @@ def router(preview: Preview) -> APIRouter:
 
 
 async def _stream(preview: Preview, camera_id: str) -> AsyncIterator[bytes]:
-    """Every new picture, `preview_hz` of them a second at most, until the viewer leaves."""
+    """Every new picture, `preview_hz` of them a second at most, until the viewer leaves or the run is over."""
     shown = -1
     try:
-        while True:
+        while not preview.closed:
             drawn = await asyncio.to_thread(preview.picture, camera_id, shown)
             if drawn is not None:
                 shown, jpeg = drawn

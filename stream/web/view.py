@@ -85,6 +85,7 @@ class LiveView:
     ) -> None:
         self.preview = preview
         self.run = secrets.token_hex(4)  # a viewer that comes back to another run begins anew
+        self.closed = False  # nothing more comes: whoever listens is let go
         self._monotonic, self._now = monotonic, now
         self._lock = threading.Lock()  # guards everything below
         self._revision = 0
@@ -139,6 +140,10 @@ class LiveView:
         """It works again."""
         with self._lock:
             self._settle(f"sink {name}")
+
+    def close(self) -> None:
+        """The run is over."""
+        self.closed = True
 
     def snapshot(self) -> dict[str, Any]:
         """All there is, as `updates` tells it to a new viewer."""

@@ -1,0 +1,147 @@
+"""The live page of a real worker in a real browser: what a person sees and does there."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.cli.conftest import World, configured, process
+from tests.redis_server import RedisServer
+from tests.rtsp_server import Behaviour, RtspServer
+from tests.web.browser import DESKTOP, PHONE, Browser
+from tests.web.crowd_server import CrowdServer
+
+pytestmark = pytest.mark.redis
+
+COME_MS = 15_000
+SAID = "document.activeElement.name || document.activeElement.textContent"
+
+
+@pytest.fixture
+def rtsp(world: World) -> Iterator[RtspServer]:
+    playing = Behaviour(path=world.moody, speed=1.0, loop=True)
+    with RtspServer({"lobby": playing, "door": playing}) as server:
+        yield server
+
+
+def address_of(child: subprocess.Popen[str]) -> str:
+    """Where the page is, as the worker says at its start."""
+    assert child.stderr is not None
+    for line in child.stderr:
+        if found := re.search(r"http://\S+", line):
+            return found[0]
+    raise AssertionError("the worker ended before it said where its page is")
+
+
+def test_the_page_of_a_worker(
+    browser: Browser, world: World, rtsp: RtspServer, own_server: RedisServer, tmp_path: Path
+) -> None:
+    config = configured(world, tmp_path / "page.yaml", web={"preview": "blurred"}, privacy={"purpose": "tests"})
+    options = ("--config", config, "--redis", own_server.url, "--http", "127.0.0.1:0")
+    with process("run", f"lobby={rtsp.url('lobby')}", *options) as child:
+        with browser.page(address_of(child)) as shown:
+            page = shown.page
+            lobby = page.get_by_role("article", name="Camera lobby")
+            expect(lobby.get_by_text("live", exact=True)).to_be_visible(timeout=COME_MS)
+            expect(page.get_by_text("Purpose: tests.")).to_be_visible()
+
+            # a timeline grows
+            timeline = lobby.locator("canvas").first
+            expect(timeline).to_have_attribute("data-points", re.compile("[3-9]"), timeout=COME_MS)
+            expect(timeline).to_have_attribute("aria-label", re.compile("last minute: .*(sad|happy|uncertain)"))
+            expect(lobby.locator(".fps")).to_have_text(re.compile(r"[45]\.\d /s"), timeout=COME_MS)
+            expect(lobby.locator(".latency")).to_have_text(re.compile(r"\d+ ms"))
+            expect(page.locator("#wall")).to_contain_text(re.compile("lobby(sad|happy|uncertain)"))
+
+            # a picture is asked for, and closed again
+            assert not [url for url, _ in shown.received if "preview" in url]
+            look = lobby.get_by_role("button", name="Picture of lobby")
+            look.click()
+            page.wait_for_function("document.querySelector('.picture img').naturalWidth > 0")
+            look.click()
+            expect(lobby.locator("img")).to_have_count(0)
+
+            # a camera is added and removed by clicks
+            page.get_by_label("Name").fill("door")
+            page.get_by_label("Source").fill(rtsp.url("door"))
+            page.get_by_role("button", name="Add camera").click()
+            door = page.get_by_role("article", name="Camera door")
+            expect(door.get_by_text("live", exact=True)).to_be_visible(timeout=COME_MS)
+            door.get_by_role("button", name="Remove door").click()
+            door.get_by_role("button", name="Really remove door").click()
+            expect(door).to_have_count(0, timeout=COME_MS)
+            expect(lobby).to_be_visible()
+
+            # Redis goes and comes back
+            own_server.stop()
+            alert = page.locator("#active [data-level=bad]")
+            expect(alert).to_contain_text("redis", ignore_case=True, timeout=COME_MS)
+            own_server.start()
+            expect(page.locator("#active [data-level=over]")).to_be_visible(timeout=COME_MS)
+            expect(alert).to_have_count(0)
+
+            assert shown.faults() == []
+            assert shown.errors == []
+        child.send_signal(signal.SIGTERM)
+        _, said = child.communicate(timeout=20)
+    assert child.returncode == 0
+    assert "Traceback" not in said
+    assert "ERROR" not in said
+
+
+def test_a_refused_camera_says_why(browser: Browser, world: World, rtsp: RtspServer, server: RedisServer) -> None:
+    options = ("--config", world.config, "--redis", server.url, "--http", "127.0.0.1:0")
+    with process("run", f"lobby={rtsp.url('lobby')}", *options) as child, browser.page(address_of(child)) as shown:
+        page = shown.page
+        expect(page.get_by_role("article", name="Camera lobby")).to_be_visible(timeout=COME_MS)
+        page.get_by_label("Name").fill("lobby")
+        page.get_by_label("Source").fill(rtsp.url("door"))
+        page.get_by_role("button", name="Add camera").click()
+        expect(page.locator("#said.refused")).to_contain_text("lobby")
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_it(browser: Browser, crowded: str, size: tuple[int, int], scheme: str) -> None:
+    """On a desktop and on a phone, light and dark: nothing serious for axe-core, nothing wider than the screen."""
+    with browser.page(crowded, size, color_scheme=scheme) as shown:
+        expect(shown.page.get_by_role("article").first).to_be_visible()
+        shown.page.wait_for_function("document.querySelector('canvas')?.dataset.points > 1")
+        assert shown.faults() == []
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert shown.errors == []
+
+
+def test_everything_can_be_reached_by_keyboard(browser: Browser, crowded: str) -> None:
+    with browser.page(crowded) as shown:
+        page = shown.page
+        expect(page.get_by_role("article")).to_have_count(2)
+        names = []
+        for _ in range(7):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(f"(document.activeElement.getAttribute('aria-label') || {SAID}).trim()")
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", focused
+            names.append(focused)
+    wanted = ["Skip to the cameras", "camera-01", "camera-02", "Remove camera-01", "Remove camera-02", "name", "source"]
+    assert [name for name in names if name in wanted] == wanted
+
+
+def test_a_page_that_lost_its_line_goes_on(browser: Browser, crowd_server: CrowdServer) -> None:
+    """The worker's page goes away and comes back: the timelines go on, with no point twice."""
+    with browser.page(crowd_server.url) as shown:
+        page = shown.page
+        expect(page.locator("#line")).to_have_text("live")
+        page.wait_for_function("document.querySelector('canvas')?.dataset.points == 10")
+        crowd_server.stop()
+        expect(page.locator("#line")).to_have_text("reconnecting")
+        crowd_server.tell(2)
+        crowd_server.start()
+        expect(page.locator("#line")).to_have_text("live", timeout=COME_MS)
+        page.wait_for_function("document.querySelector('canvas')?.dataset.points == 12")
