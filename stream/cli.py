@@ -200,6 +200,27 @@ def watch(
 
 
 @app.command()
+def report(
+    recording: Annotated[Path, typer.Argument(metavar="EVENTS", help="JSON Lines, as `run --out` writes them")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="The page [default: beside EVENTS, .html]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A recording of events as one HTML page: timelines, shares of time, transitions, and tables as CSV."""
+    from stream.report import fold, write
+
+    made = fold(recording)
+    target = out or recording.with_suffix(".html")
+    size = write(made, recording, target)
+    for sentence in made.sentences():
+        say(sentence)
+    say(f"{target}: {size / 1000:.0f} kB, {sum(len(part.tracks) for part in made.parts)} faces")
+    if as_json:
+        answer({"report": str(target), "bytes": size, **made.as_json()})
+
+
+@app.command()
 def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = False) -> None:
     """What this machine has, what is missing, and what to do about it."""
     from rich.table import Table
