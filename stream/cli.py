@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -31,6 +31,7 @@ from engines.errors import EngineError
 from stream import config as settings
 from stream.arguments import cameras, split
 from stream.errors import ConfigError, SinkError, SourceError, StreamError
+from stream.events import Event
 from stream.sinks.base import Accepted
 from stream.stderr_filter import filtered
 from stream.urls import expand, has_password, mask, scrub
@@ -174,29 +175,43 @@ def watch(
     camera: Annotated[list[str] | None, typer.Option(help="Only these cameras")] = None,
     from_: Annotated[str, typer.Option("--from", metavar="start|new|ID", help="Where to begin")] = "new",
     idle: Annotated[float | None, typer.Option(min=0, help="End after this many seconds without an event")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One event a line on stdout instead of the table")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line on stdout instead of the screen")] = False,
 ) -> None:
-    """A live table of cameras, faces and moods."""
-    from rich.live import Live
-
+    """A live screen of cameras, faces and moods; in a pipe or file, a line for each thing that happens."""
     from stream.client import subscribe
-    from stream.watch import Board, table
 
     events = subscribe(_redis_url(redis), cameras=camera, from_=from_, idle_s=idle)
     try:
         if as_json:
             for event in events:
                 print(event.to_json(), flush=True)
-            return
-        board = Board()
-        with Live(table(board), console=Console(), refresh_per_second=4) as live:
-            for event in events:
-                board.update(event)
-                live.update(table(board))
+        else:
+            _show(events)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         events.close()
+
+
+def _show(events: Iterable[Event]) -> None:
+    """Events for people, until they end: on a screen of its own, whose last state stays."""
+    from rich.live import Live
+
+    from stream.watch import Board, Screen, line
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if not console.is_terminal:
+        for event in events:
+            if (text := line(event)) is not None:
+                console.print(text)
+        return
+    screen = Screen(Board())
+    try:
+        with Live(screen, console=console, screen=True, refresh_per_second=4):
+            for event in events:
+                screen.update(event)
+    finally:
+        console.print(screen)
 
 
 @app.command()
