@@ -17,14 +17,14 @@ from pathlib import Path
 
 from stream.errors import ConfigError
 from stream.events import UNCERTAIN
-from stream.report.fold import Part, Recording, Stretch, Track, csv_row
+from stream.report.recording import Part, Recording, Stretch, Track, csv_row
 from stream.watch import COLOURS
 
 BEGINNING = "<!doctype html>"
 STYLE = Path(__file__).with_name("style.css")
 # even a mistake in here could load or run nothing
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-MOST_ROWS = 1000  # faces in the tables of all cameras together; the CSV has all
+MOST_ROWS = 800  # faces in the tables of all cameras together; the CSV has all
 MOST_CHANGES = 12  # told in words of each face
 MOST_STRETCHES = 20_000  # drawn in the timelines of all cameras together
 MOST_LANES = 40  # of faces beside each other
@@ -158,8 +158,9 @@ def _part(part: Part, room: _Room) -> Iterator[str]:
     began = f"from {part.began_at:%Y-%m-%d %H:%M:%S} UTC, " if part.began_at else ""
     gaps = f", {_count(part.gaps, 'gap')}" if part.gaps else ""
     yield f"<p>{began}{_clock(part.to_s)} long, {_count(len(part.tracks), 'face')}{gaps}.</p>"
-    models = "".join(f", {task} by {name}" for task, name in sorted(part.models.items()))
-    yield f'<p class="soft">Session {_text(part.session + models)}</p>'
+    models = ", ".join(f"{task}: {name}" for task, name in sorted(part.models.items()))
+    told = f"{part.session}; models {models}" if models else part.session
+    yield f'<p class="soft">Session {_text(told)}</p>'
     if part.seconds:
         shares = _shares_words(part.seconds, sum(part.seconds.values()))
         yield f"<p>Shares of time: {_text(shares)}.</p>"
@@ -225,8 +226,8 @@ def _face(track: Track) -> str:
     more = len(track.stretches) - len(changes)
     words += f" · {more} more" if more else ""
     drawn: dict[str, list[str]] = {}
-    _draw(track.stretches, track.from_s, max(track.duration_s, 1e-3), 0, 10, drawn)
-    strip = _svg(_paths(drawn), WIDTH, 10, kind="strip", hidden=True)
+    _draw(track.stretches, track.from_s, max(track.duration_s, 1e-3), 0, 1, drawn)
+    strip = _svg(_paths(drawn), WIDTH, 1, kind="strip", hidden=True)
     why = {"left": "", None: " (end not recorded)"}.get(track.ended, f" ({(track.ended or '').replace('_', ' ')})")
     cells = [_clock(track.from_s), _clock(track.to_s) + why, f"{track.duration_s:.1f}", track.dominant]
     cells.append(_shares_words(track.shares, 1.0))
@@ -258,10 +259,7 @@ def _draw(
 
 
 def _paths(drawn: dict[str, list[str]]) -> str:
-    return "".join(
-        f'<path class={_class(emotion)} d="{"".join(pieces)}"><title>{_text(emotion)}</title></path>'
-        for emotion, pieces in drawn.items()
-    )
+    return "".join(f'<path class={_class(emotion)} d="{"".join(pieces)}"/>' for emotion, pieces in drawn.items())
 
 
 def _bar(seconds: dict[str, float]) -> str:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -94,6 +103,26 @@ def test_watch_tells_the_events_again(emostream: Run, world: World, server: Redi
     watched = emostream("watch", "--redis", server.url, "--from", "start", "--idle", "0.5", "--json")
     assert watched.code == 0, watched.err
     assert watched.out.splitlines() == out.read_text().splitlines()
-    table = emostream("watch", "--redis", server.url, "--from", "start", "--idle", "0.5")
-    assert "moody" in table.out
-    assert "ended" in table.out
+    lines = emostream("watch", "--redis", server.url, "--from", "start", "--idle", "0.5")
+    assert "moody        00:00.0  live" in lines.out
+    assert "ended" in lines.out.splitlines()[-1]
+
+
+def test_watch_on_a_terminal_is_a_screen(emostream: Run, world: World, server: RedisServer) -> None:
+    emostream("run", world.moody, "--config", world.config, "--redis", server.url)
+    inside, outside = pty.openpty()
+    fcntl.ioctl(outside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = (sys.executable, "-m", "stream", "watch", "--redis", server.url, "--from", "start", "--idle", "0.5")
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdin=outside, stdout=outside, stderr=outside, env=environment) as child:
+        os.close(outside)
+        said = b""
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody holds any more
+            while data := os.read(inside, 65536):
+                said += data
+        os.close(inside)
+    assert child.returncode == 0, said
+    alternate, _, after = said.decode().rpartition("\x1b[?1049l")
+    assert "\x1b[?1049h" in alternate
+    assert "last minute" in after  # the last state stays
+    assert max(len(re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", line.rstrip("\r"))) for line in after.split("\n")) <= 80

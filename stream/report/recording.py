@@ -290,6 +290,8 @@ class _Folder:
         track.ended = event.reason
         track.told = {}
         for name, share in event.shares.items():
+            if share == 0.0:
+                continue
             label = self._label(name)
             track.told[label] = track.told.get(label, 0.0) + share
         track.to_s = max(track.to_s, track.from_s + event.duration_s)
