@@ -236,21 +236,27 @@ def report(
 
 
 @app.command()
-def doctor(config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = False) -> None:
-    """What this machine has, what is missing, and what to do about it."""
+def doctor(sources: Sources = None, config: ConfigFile = None, redis: RedisUrl = None, as_json: AsJson = False) -> None:
+    """What this machine has, what is missing or broken, and what to do about it; each camera is opened for 2 s."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     from stream.doctor import examine, healthy
 
-    findings = list(examine(settings.load(config, _overrides(redis))))
+    overrides = _overrides(redis)
+    if sources:
+        overrides["cameras"] = cameras(sources)
+    findings = list(examine(settings.load(config, overrides)))
     if as_json:
         answer({"healthy": healthy(findings), "findings": [finding.as_json() for finding in findings]})
     else:
-        drawn = Table("what", "state", "detail", "to do", expand=True)
+        drawn = Table("what", "state", "detail, and what to do", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for finding in findings:
-            cells = (finding.what, finding.state, scrub(finding.detail), finding.mend or "")
-            drawn.add_row(*(Text(cell, overflow="fold") for cell in cells))
+            detail = scrub(finding.detail) + (f"\n-> {finding.mend}" if finding.mend else "")
+            style = "" if finding.state in ("ok", "optional") else "bold red"
+            cells = (finding.what, finding.state, detail)
+            drawn.add_row(*(Text(cell, style=style, overflow="fold") for cell in cells))
         Console().print(drawn)
     if not healthy(findings):
         raise typer.Exit(EXIT_FAILED)

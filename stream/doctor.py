@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and the command that mends it: findings, for the command line to print."""
+"""What this machine has, what is missing or broken, and the command that mends it: findings, for `cli.py` to print."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from engines import machine
 from engines.errors import EngineError
-from stream.config import Config
+from stream.config import Config, PrivacyConfig, WebConfig
 from stream.errors import StreamError
+from stream.urls import mask
 
-PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python", "pydantic", "redis")
+PACKAGES = ("av", "fastapi", "numpy", "onnxruntime", "opencv-python", "prometheus-client", "pydantic", "redis")
 OPTIONAL = {  # package -> how it is installed
     "torch": "pip install 'emostream[train]'",
 }
@@ -27,7 +30,7 @@ class Finding:
     """One line of the report."""
 
     what: str
-    state: Literal["ok", "missing", "optional"]
+    state: Literal["ok", "missing", "broken", "optional"]
     detail: str
     mend: str | None = None  # the command or act that mends it
 
@@ -38,30 +41,40 @@ class Finding:
 def examine(config: Config) -> Iterator[Finding]:
     """Every check in turn, so that a slow one does not hold back what is known already."""
     yield _python()
-    yield _cores()
+    yield _cpu()
+    yield _gpu()
     yield from _packages()
     yield from _backends()
     yield _opencv()
     yield _decoders()
+    yield from _hardware_decoders()
     for task, name in (("face", config.detector.model), ("emotion", config.emotion.model)):
-        found = _guard(f"{task} model", lambda task=task, name=name: _model(task, name, config))  # type: ignore[misc]
+        mend = f"emostream engines inspect {shlex.quote(name)}"
+        found = _guard(f"{task} model", mend, lambda task=task, name=name: _model(task, name, config))  # type: ignore[misc]
         yield found
         if found.state == "ok":
-            yield _guard(f"{task} engine", lambda name=name: _choice(name, config))  # type: ignore[misc]
-    yield _guard("Redis", lambda: _redis(config))
+            yield _guard(f"{task} engine", mend, lambda name=name: _choice(name, config))  # type: ignore[misc]
+    yield _guard("Redis", f"redis-cli -u {shlex.quote(mask(config.redis.url or ''))} ping", lambda: _redis(config))
+    yield _web(config.web)
+    yield _privacy(config.privacy)
+    if config.cameras:
+        from stream.trial import try_cameras
+
+        for camera, outcome in try_cameras(config):
+            yield Finding(f"camera {camera.name}", "broken" if outcome.mend else "ok", outcome.detail, outcome.mend)
 
 
 def healthy(findings: list[Finding]) -> bool:
-    """True when nothing that a run needs is missing."""
-    return all(finding.state != "missing" for finding in findings)
+    """True when nothing that a run of this configuration needs is missing or broken."""
+    return all(finding.state in ("ok", "optional") for finding in findings)
 
 
-def _guard(what: str, check: Callable[[], Finding]) -> Finding:
-    """A check's own foreseen error is its finding."""
+def _guard(what: str, mend: str, check: Callable[[], Finding]) -> Finding:
+    """A check's own foreseen error is its finding; the command in `mend` shows more of what is wrong."""
     try:
         return check()
     except (StreamError, EngineError) as error:
-        return Finding(what, "missing", str(error), "see the sentence")
+        return Finding(what, "missing", str(error), mend)
     except ImportError as error:
         return Finding(
             what, "missing", f"cannot be tried without {error.name or error}", "install what is missing above"
@@ -75,9 +88,19 @@ def _python() -> Finding:
     return Finding("Python", "ok", f"{version} on {platform.system()} {platform.machine()}")
 
 
-def _cores() -> Finding:
+def _cpu() -> Finding:
+    """How many cores this process may use, and by what the libraries choose their kernels."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Finding("CPU cores", "ok", str(cores))
+    return Finding("CPU", "ok", f"{cores} cores of {machine.cpu()}")
+
+
+def _gpu() -> Finding:
+    """The GPUs that NVIDIA's driver tells of, and its version."""
+    told = [" ".join(line.split()) for line in machine.gpus().splitlines()]
+    wanted = [line for line in told if line.startswith(("NVRM version", "Model"))]
+    if not wanted:
+        return Finding("GPU", "optional", "no NVIDIA driver is loaded; engines run on the CPU")
+    return Finding("GPU", "ok", "; ".join(wanted))
 
 
 def _packages() -> Iterator[Finding]:
@@ -95,7 +118,7 @@ def _packages() -> Iterator[Finding]:
 def _backends() -> Iterator[Finding]:
     """What could compute the networks, and how far each was tried."""
     from engines.choice import NEVER
-    from engines.load import BACKENDS, backend
+    from engines.load import BACKENDS, backend, installed
     from engines.options import Options
 
     for name in sorted(BACKENDS.keys() - NEVER):
@@ -105,7 +128,8 @@ def _backends() -> Iterator[Finding]:
         except EngineError:
             yield Finding(f"backend {name}", "optional", "not installed", BACKENDS[name][1])
             continue
-        yield Finding(f"backend {name}", "optional" if why_not else "ok", f"{why_not or 'runs here'}; {module.STATUS}")
+        detail = f"{installed(name) or 'installed'}: {why_not or 'runs here'}; {module.STATUS}"
+        yield Finding(f"backend {name}", "optional" if why_not else "ok", detail)
 
 
 def _version(package: str) -> str | None:
@@ -135,6 +159,31 @@ def _decoders() -> Finding:
     if "h264" in missing:
         return Finding("video decoders", "missing", detail, "pip install --force-reinstall av")
     return Finding("video decoders", "ok", detail)
+
+
+def _hardware_decoders() -> Iterator[Finding]:
+    """What this build of FFmpeg could ask a device for; a run decodes on the CPU."""
+    try:
+        import av
+        from av.codec.hwaccel import hwdevices_available
+    except ImportError:
+        return  # told above
+    # the names end with the device's interface: h264_cuvid, hevc_qsv
+    names = sorted(name for name in av.codecs_available if name.startswith(("h264_", "hevc_", "av1_")))
+    decoders = ", ".join(name for name in names if _decodes(name)) or "none"
+    devices = ", ".join(sorted(hwdevices_available())) or "none"
+    yield Finding(
+        "hardware decoders", "optional", f"built for {devices} ({decoders}); not used, a run decodes on the CPU"
+    )
+
+
+def _decodes(codec: str) -> bool:
+    import av
+
+    try:
+        return bool(av.codec.Codec(codec, "r").is_decoder)
+    except ValueError:
+        return False
 
 
 def _model(task: str, name: str, config: Config) -> Finding:
@@ -195,3 +244,17 @@ def _redis(config: Config) -> Finding:
     if binary is None:
         return Finding("Redis", "missing", "no redis-server for a private Redis", "apt-get install redis-server")
     return Finding("Redis", "ok", f"none configured; a private one would run {binary}")
+
+
+def _web(config: WebConfig) -> Finding:
+    if config.address is None:
+        return Finding("live page", "optional", "off", "emostream run --http 127.0.0.1:8080, or web.address")
+    shown = f"at {config.address}, {'with' if config.token else 'without'} a token, preview {config.preview}"
+    return Finding("live page", "ok", shown)
+
+
+def _privacy(config: PrivacyConfig) -> Finding:
+    """What leaves the process, and what for."""
+    detail = f"mode {config.mode}, purpose: {config.purpose or 'not stated'}"
+    mend = None if config.purpose else "say in privacy.purpose what the answers are for"
+    return Finding("privacy", "ok" if config.purpose else "optional", detail, mend)

@@ -170,8 +170,8 @@ def _part(part: Part, room: _Room) -> Iterator[str]:
         yield f"<p>Transitions: {_text(told)}{', …' if len(part.transitions) > MOST_CHANGES else ''}.</p>"
     if part.tracks:
         yield from _timeline(part, room)
-        yield from _faces(part, room)
     yield from _happenings(part)
+    yield from _faces(part, room)
     yield "</section>"
 
 

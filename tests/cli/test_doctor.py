@@ -7,14 +7,16 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from stream.config import Config
 from stream.doctor import OPTIONAL, examine
-from tests.cli.conftest import Run, World
+from tests.cli.conftest import Run, World, configured
 from tests.redis_server import RedisServer
+from tests.rtsp_server import Behaviour, RtspServer
 
 PROJECT = Path(__file__).parents[2]
 
@@ -47,6 +49,48 @@ def test_the_table_shows_it_to_people(emostream: Run, world: World, server: Redi
     ended = emostream("doctor", "--config", world.config, "--redis", server.url)
     assert ended.code == 0
     assert "face model" in ended.out
+
+
+def test_every_camera_is_opened_for_a_moment(emostream: Run, world: World, server: RedisServer, tmp_path: Path) -> None:
+    behaviours = {
+        "good": Behaviour(world.moody, speed=1.0, loop=True),
+        "closed": Behaviour(world.moody, user="w4tcher", password="s3cr3t"),
+        "silent": Behaviour(world.moody, kind="silent"),
+    }
+    with RtspServer(behaviours) as rtsp:
+        login = rtsp.url("closed").replace("rtsp://", "rtsp://w4tcher:wr0ng@")
+        sources = {"good": rtsp.url("good"), "closed": login, "silent": rtsp.url("silent"), "file": str(world.short)}
+        sources["nowhere"] = str(tmp_path / "nowhere.mp4")
+        entries = [{"name": name, "source": source} for name, source in sources.items()]
+        quick = {"open_timeout_s": 0.5, "read_timeout_s": 0.5}
+        config = configured(world, tmp_path / "e.yaml", cameras=entries, source=quick, privacy={"purpose": "a trial"})
+        ended = emostream("doctor", "--config", config, "--redis", server.url, "--json")
+    assert ended.code == 1
+    findings = {finding["what"]: finding for finding in json.loads(ended.out)["findings"]}
+    states = {name: findings[f"camera {name}"]["state"] for name in sources}
+    assert states == {"good": "ok", "closed": "broken", "silent": "broken", "file": "ok", "nowhere": "broken"}
+    good = re.search(r": (\d+)x(\d+) h264, frames a second: ([\d.]+) seen", findings["camera good"]["detail"])
+    assert good is not None
+    assert float(good[3]) == pytest.approx(25.0, rel=0.3)
+    assert "frames a second: 25 seen, 25 claimed" in findings["camera file"]["detail"]
+    assert "401" in findings["camera closed"]["detail"]
+    assert findings["camera silent"]["mend"] == f"nc -vz 127.0.0.1 {urlsplit(rtsp.url('silent')).port}"
+    assert findings["camera nowhere"]["mend"] == f"ls -l {tmp_path}/nowhere.mp4"
+    assert findings["privacy"]["detail"] == "mode full, purpose: a trial"
+    for secret in ("w4tcher", "wr0ng", "s3cr3t"):
+        assert secret not in ended.out + ended.err
+
+
+def test_sources_may_be_arguments(emostream: Run, world: World, server: RedisServer) -> None:
+    ended = emostream(
+        "doctor", f"a={world.short}", "synthetic:64x64@5", "--config", world.config, "--redis", server.url
+    )
+    assert ended.code == 0, ended.out
+    assert "camera a" in ended.out
+    assert "camera cam2" in ended.out
+    wrong = emostream("doctor", "gopher://x", "--config", world.config, "--redis", server.url)
+    assert wrong.code == 1
+    assert "unknown kind of source" in " ".join(wrong.out.split())
 
 
 def test_every_extra_that_is_named_exists() -> None:

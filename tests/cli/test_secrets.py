@@ -232,6 +232,7 @@ def bad_usage(folder: Path) -> dict[str, tuple[object, ...]]:
         "a configuration elsewhere, no scheme": ("run", "--config", f"{LOGIN}@127.0.0.1/live"),
         "not a file to measure on": ("bench", address),
         "no part to measure": ("bench", "--part", address),
+        "no recording": ("report", address),
         "no table of figures": ("bench", "--append", address),
         "no model": ("engines", "inspect", address),
         "no output": ("run", "synthetic:64x64@5?seconds=1", "--out", address, "--redis", "redis://127.0.0.1:1"),
