@@ -170,7 +170,7 @@ class PrivacyConfig(Section):
     mode: Literal["full", "aggregate_only"] = "full"  # aggregate_only: counts of groups, nothing of single faces
     purpose: str | None = None  # what this is for, shown to whoever looks
     interval_s: Positive = 10.0  # one count per camera and so many seconds
-    min_group: int = Field(default=5, ge=2)  # faces; groups smaller than this are not told
+    min_group: int = Field(default=5, ge=2)  # faces in one picture; of smaller groups no number is told
 
 
 class Config(Section):
@@ -195,6 +195,15 @@ class Config(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"the camera name {name!r} is used twice; give each camera its own, as NAME=SOURCE")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_have_no_pictures(self) -> Config:
+        if self.privacy.mode == "aggregate_only" and self.web.preview != "off":
+            raise ValueError(
+                f"web.preview: {self.web.preview} shows single faces, and privacy.mode aggregate_only lets out nothing "
+                "of them; set it to off"
+            )
         return self
 
 

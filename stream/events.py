@@ -106,6 +106,25 @@ class TrackEnded(Event):
     frames_used: int | None = Field(ge=0, description="Frames whose crop was good enough to count; null as above")
 
 
+class EmotionAggregate(Event):
+    """With `privacy.mode: aggregate_only`, in the place of all events of single faces: counts of a group, per interval.
+
+    `media_time_s` and `captured_at` are those of its end.
+    """
+
+    type: Literal["emotion.aggregate"] = "emotion.aggregate"
+    interval_s: Seconds = Field(
+        description="Its length: `privacy.interval_s`, less where the camera ended or came back within it"
+    )
+    suppressed: bool = Field(
+        description="Never were `privacy.min_group` faces in one picture; perhaps nobody was: faces and counts are null"
+    )
+    faces: int | None = Field(ge=0, description="Tracks that were seen; a person who went away and returned has two")
+    counts: dict[str, int] | None = Field(
+        description="The same by dominant steady emotion, per label and `uncertain`; they sum to `faces`"
+    )
+
+
 class CameraStatus(Event):
     """The state of a camera changed; in band with its other events."""
 
@@ -143,7 +162,7 @@ class Gap(Event):
     """
 
     type: Literal["gap"] = "gap"
-    reason: Literal["stream_jumped", "outbox_full", "unreadable", "trimmed"]
+    reason: Literal["stream_jumped", "outbox_full", "unreadable", "trimmed", "withheld"]
     ranges: tuple[SeqRange | TimeRange, ...]
 
 
@@ -165,7 +184,7 @@ def stamp(moment: Moment | Event) -> dict[str, Any]:
     }
 
 
-AnyEvent = TrackStarted | EmotionSample | EmotionChanged | TrackEnded | CameraStatus | Gap
+AnyEvent = TrackStarted | EmotionSample | EmotionChanged | TrackEnded | EmotionAggregate | CameraStatus | Gap
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 

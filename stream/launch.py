@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from engines import store
 from engines.cache import Cache
 from stream.clocks import Clocks
-from stream.config import Config, RedisConfig
+from stream.config import Config, PrivacyConfig, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox, Outbox
+from stream.privacy import may_leave
 from stream.publisher import Chore, Publisher, Report
 from stream.runtime import PUBLISH, Models, Outcome, Probe, Worker, together
 from stream.sinks import make_sink
@@ -139,6 +140,8 @@ def launch(
         kept = _claimed(config)
         if kept is not None:
             stack.callback(_close_unless_used, kept)
+        for line in _said_of_privacy(config.privacy):
+            say(line)
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         with closing(Leases(redis, name)) as leases:
             outcome = Outcome()
@@ -230,6 +233,16 @@ def _web(config: Config, say: Say) -> Iterator[Web | None]:
         yield web
 
 
+def _said_of_privacy(config: PrivacyConfig) -> Iterator[str]:
+    if config.purpose is not None:
+        yield f"purpose: {config.purpose}"
+    if config.mode == "aggregate_only":
+        yield (
+            f"privacy.mode aggregate_only: of faces nothing leaves but counts, one for each camera and "
+            f"{config.interval_s:g} s, of groups of {config.min_group} or more"
+        )
+
+
 def _claimed(config: Config) -> Store | None:
     """Where accepted events outlive this process; nowhere for a private Redis, which ends with it."""
     if config.redis.url is None:
@@ -249,8 +262,11 @@ def _outbox(config: Config, kept: Store | None, sinks: Sequence[str], lossless: 
     """The Redis comes first among the sinks: its events are those that are kept."""
     if kept is None:
         return MemoryOutbox(config.outbox, sinks, lossless=lossless)
+    from stream.outbox.disk_line import withhold
     from stream.outbox.durable import DurableOutbox
 
+    if config.privacy.mode != "full" and (count := withhold(kept, may_leave)):
+        say(f"events of single faces that an earlier start left in {kept.path} are withheld: {count}")
     outbox = DurableOutbox(config.outbox, kept, sinks[0], sinks[1:], lossless=lossless)
     if outbox.left:
         say(f"events of an earlier start, kept in {kept.path}, are delivered first: {outbox.left}")

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from engines.errors import EngineError, EngineMismatch
-from stream.aggregate import Aggregator
 from stream.classify import Reads
 from stream.detectors.attention import find
 from stream.detectors.base import Detector
 from stream.detectors.gaze import Gaze
 from stream.events import CameraStatus, Event, Gap, TimeRange, stamp
-from stream.records import CameraEnded, CameraState, Faces, Frame, Input, Scores, Tick, TrackEnd, Tracks
+from stream.records import CameraEnded, CameraState, Faces, Frame, Input, Moment, Scores, Tick, TrackEnd, Tracks
 from stream.tracking import Tracker
 
 Result = TypeVar("Result")
@@ -29,6 +28,13 @@ class FaceClassifier(Protocol):
     def classify(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
     ) -> list[Scores]: ...
+
+
+class Teller(Protocol):
+    """What the pipeline asks of `stream.aggregate.Aggregator`, or of `stream.privacy.Groups` in its place."""
+
+    def update(self, moment: Moment, tracks: Tracks, scores: Scores, frame_size_px: tuple[int, int]) -> list[Event]: ...
+    def tick(self, moment: Moment, ended: tuple[TrackEnd, ...]) -> list[Event]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Parts:
     new_gaze: Callable[[], Gaze]
     new_tracker: Callable[[], Tracker]
     new_reads: Callable[[], Reads]
-    new_aggregator: Callable[[], Aggregator]
+    new_aggregator: Callable[[], Teller]
     best_batch: int  # frames per step: how the detector's engine likes to be fed
     models: Mapping[str, str]  # task -> model name, told with `live`
     engines: Mapping[str, str]  # task -> engine fingerprint, told with `live`
@@ -69,7 +75,7 @@ class _Camera:
     gaze: Gaze
     tracker: Tracker
     reads: Reads
-    aggregator: Aggregator
+    aggregator: Teller
 
 
 class Pipeline:

@@ -47,7 +47,8 @@ from stream.detectors.gaze import Gaze
 from stream.errors import CameraTaken, CameraUnknown, Closed, ConfigError, NotReady
 from stream.events import CameraStatus, Event
 from stream.handover import EventQueue, Inputs
-from stream.pipeline import Parts, Pipeline, Trouble
+from stream.pipeline import Parts, Pipeline, Teller, Trouble
+from stream.privacy import Groups, may_leave
 from stream.publisher import Publisher
 from stream.reader import FIRST_DELAY_S, LOST_CAP_S
 from stream.sessions import live_session, recording_session
@@ -164,11 +165,19 @@ def assemble(config: Config, face: Engine, emotion: Engine) -> Parts:
         new_gaze=lambda: Gaze(looking, face.spec.stride),
         new_tracker=lambda: Tracker(config.tracking),
         new_reads=lambda: Reads(config.emotion),
-        new_aggregator=lambda: Aggregator(config.aggregate, classifier.labels),
+        new_aggregator=lambda: _teller(config, classifier.labels),
         best_batch=face.best_batch,
         models={"face": face.spec.name, "emotion": emotion.spec.name},
         engines={"face": face.fingerprint, "emotion": emotion.fingerprint},
     )
+
+
+def _teller(config: Config, labels: tuple[str, ...]) -> Teller:
+    """What tells of a camera's faces: each, or with `aggregate_only` groups of them."""
+    if config.privacy.mode == "full":
+        return Aggregator(config.aggregate, labels)
+    unsampled = config.aggregate.model_copy(update={"sample_s": None})  # nobody gets them
+    return Groups(config.privacy, labels, Aggregator(unsampled, labels))
 
 
 class Worker:
@@ -394,7 +403,8 @@ class Worker:
                 inputs = self._inputs.take()
                 for better in self._supply.ready():
                     self._swap(pipeline, engines, better)
-                for events in pipeline.run(inputs):
+                for found in pipeline.run(inputs):
+                    events = found if self._config.privacy.mode == "full" else [*filter(may_leave, found)]
                     self._outcome.events.update(event.type for event in events)
                     self._note(events)
                     self._queue.put(events)
@@ -490,6 +500,8 @@ class Worker:
             config.emotion.model_dump_json(exclude={"model"}),
             config.aggregate.model_dump_json(),
         ]
+        if config.privacy.mode != "full":
+            texts.append(config.privacy.model_dump_json(exclude={"purpose"}))
         path = recording_path(camera)
         return recording_session(path, texts if path else [camera.source, *texts], stop.is_set)
 

@@ -16,7 +16,17 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from stream.events import UNCERTAIN, CameraStatus, EmotionChanged, EmotionSample, Event, Gap, TrackEnded, TrackStarted
+from stream.events import (
+    UNCERTAIN,
+    CameraStatus,
+    EmotionAggregate,
+    EmotionChanged,
+    EmotionSample,
+    Event,
+    Gap,
+    TrackEnded,
+    TrackStarted,
+)
 
 # Colours that people who confuse red and green can tell apart (Okabe and Ito, "Color Universal Design", 2008);
 # the word always stands beside its colour.
@@ -63,6 +73,7 @@ class CameraRow:
     tracks: dict[int, TrackRow] = field(default_factory=dict)  # the living ones
     ended: int = 0  # tracks that are over
     gap: tuple[float, str] | None = None  # the last: when, and why
+    group: EmotionAggregate | None = None  # the last; then nothing is told of tracks
 
 
 class Board:
@@ -88,6 +99,8 @@ class Board:
                 self._feeling(row, event)
             case TrackEnded():
                 row.ended += row.tracks.pop(event.track_id, None) is not None
+            case EmotionAggregate():
+                row.group = event
             case Gap():
                 row.gap = (event.media_time_s, event.reason)
 
@@ -109,8 +122,15 @@ class Board:
             del track.history[0]
 
     def moods(self) -> Counter[str]:
-        """Emotion -> living faces that show it, over all cameras."""
-        return Counter(track.emotion for row in self.cameras.values() for track in row.tracks.values())
+        """Emotion -> living faces that show it, over all cameras; of groups the last counts."""
+        shown = Counter(track.emotion for row in self.cameras.values() for track in row.tracks.values())
+        for row in self.cameras.values():
+            shown.update(row.group.counts or {} if row.group else {})
+        return +shown
+
+    def nobody(self) -> str:
+        """What to say when there are no moods: too few may be there, where groups are told."""
+        return "no group" if any(row.group for row in self.cameras.values()) else "nobody is there"
 
     def alerts(self) -> list[str]:
         """What somebody should look at: cameras that are not there now, and gaps of the last minute."""
@@ -181,7 +201,9 @@ def _faces(row: CameraRow, cells: int, bar_cells: int, most: int | None) -> Iter
         yield f"#{track_id}", strip, _word(track.emotion), bar, _span(row.media_time_s - track.since_s)
     if most is not None and len(living) > most:
         yield "", Text(f"{len(living) - most} more", style="dim"), "", "", ""
-    if not living:
+    if row.group is not None:
+        yield str(row.group.faces or "-"), _counts(row.group), "", "", ""
+    elif not living:
         told = f"so far: {row.ended}" if row.ended else ""
         yield "-", Text(told, style="dim"), "", "", ""
 
@@ -210,7 +232,7 @@ def _strip(track: TrackRow, now_s: float, cells: int) -> Text:
 
 def _headline(board: Board) -> Text:
     live = sum(row.status == "live" for row in board.cameras.values())
-    faces = sum(len(row.tracks) for row in board.cameras.values())
+    faces = board.moods().total()
     if not board.cameras:
         return Text("waiting for the first event", style="dim")
     return Text(f"{len(board.cameras)} cameras, {live} live, {faces} faces, {board.events} events", style="bold")
@@ -221,7 +243,7 @@ def _moods(board: Board, width: int) -> Text:
     moods = board.moods()
     drawn = Text("moods  ")
     if not moods:
-        return drawn + Text("nobody is there", style="dim")
+        return drawn + Text(board.nobody(), style="dim")
     for emotion, count in sorted(moods.items(), key=lambda pair: (pair[0] == UNCERTAIN, -pair[1], pair[0])):
         drawn += Text("█" * min(count, width // 20) + "\N{NO-BREAK SPACE}", style=COLOURS.get(emotion, "dim"))
         drawn += Text(f"{emotion}\N{NO-BREAK SPACE}{count}   ")
@@ -252,12 +274,21 @@ def line(event: Event) -> Text | None:
         case TrackEnded():
             shares = ", ".join(f"{name} {share:.0%}" for name, share in _largest(event.shares))
             return head + Text(f"face {event.track_id} left after {event.duration_s:.1f} s: {shares}")
+        case EmotionAggregate():
+            return head + Text("" if event.suppressed else f"{event.faces} faces: ") + _counts(event)
         case CameraStatus():
             return head + Text(event.status + (f": {event.reason}" if event.reason else ""), style="dim")
         case Gap():
             return head + Text(f"gap: {event.reason}", style="bold")
         case _:
             return None
+
+
+def _counts(group: EmotionAggregate) -> Text:
+    if group.counts is None:
+        return Text("no group", style="dim")
+    counts = sorted(group.counts.items(), key=lambda pair: -pair[1])
+    return Text(", ").join(_word(emotion) + Text(f" {count}") for emotion, count in counts if count)
 
 
 def _largest(shares: dict[str, float]) -> list[tuple[str, float]]:

@@ -13,6 +13,7 @@ from stream import events
 from stream.events import (
     AnyEvent,
     CameraStatus,
+    EmotionAggregate,
     EmotionChanged,
     EmotionSample,
     Gap,
@@ -55,6 +56,8 @@ EVENTS: list[AnyEvent] = [
         frames_seen=20,
         frames_used=18,
     ),
+    EmotionAggregate(**MOMENT, interval_s=2.5, suppressed=False, faces=5, counts={"happy": 4, "uncertain": 1}),
+    EmotionAggregate(**MOMENT, interval_s=2.5, suppressed=True, faces=None, counts=None),
     CameraStatus(**MOMENT, status="offline", reason="no answer", retry_in_s=2.5),
     CameraStatus(
         **MOMENT,
@@ -115,7 +118,7 @@ class TestStamp:
 
 class TestSpeaksFrom:
     def test_an_event_speaks_for_itself_and_a_gap_for_what_it_names(self) -> None:
-        assert [events.speaks_from(event) for event in EVENTS] == [7, 7, 7, 7, 7, 7, 3, 7]
+        assert [events.speaks_from(event) for event in EVENTS] == [7, 7, 7, 7, 7, 7, 7, 7, 3, 7]
 
 
 class TestRounding:

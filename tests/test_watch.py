@@ -7,7 +7,16 @@ import io
 import pytest
 from rich.console import Console
 
-from stream.events import CameraStatus, EmotionChanged, EmotionSample, Event, Gap, TrackEnded, TrackStarted
+from stream.events import (
+    CameraStatus,
+    EmotionAggregate,
+    EmotionChanged,
+    EmotionSample,
+    Event,
+    Gap,
+    TrackEnded,
+    TrackStarted,
+)
 from stream.watch import COLOURS, Board, Screen, line
 from tests.makers import moment
 
@@ -151,6 +160,24 @@ def test_trouble_is_shown_with_its_reason() -> None:
     assert "offline (silent)" in drawn(
         board(CameraStatus(**moment("lobby"), status="offline", reason="silent")), width=150
     )
+
+
+def grouped(**said: object) -> EmotionAggregate:
+    return EmotionAggregate(**moment("lobby", 10.0), interval_s=10.0, **said)
+
+
+def test_a_group_is_shown_as_counts() -> None:
+    told = grouped(suppressed=False, faces=6, counts={"happy": 1, "sad": 0, "neutral": 5})
+    text = drawn(board(told))
+    assert "neutral 5, happy 1" in text
+    assert "1 cameras, 0 live, 6 faces" in text
+    assert str(line(told)) == "lobby        00:10.0  6 faces: neutral 5, happy 1"
+
+
+def test_no_group_is_not_shown_as_nobody() -> None:
+    told = grouped(suppressed=True, faces=None, counts=None)
+    assert "moods  no group" in drawn(board(told))
+    assert str(line(told)) == "lobby        00:10.0  no group"
 
 
 def test_lines_for_a_log() -> None:

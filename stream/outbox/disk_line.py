@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from stream.config import OutboxConfig
-from stream.events import AnyEvent, Gap, SeqRange, parse
+from stream.events import AnyEvent, Event, Gap, SeqRange, parse
 from stream.outbox.line import out_of_turn
 from stream.outbox.shedding import SHED_SHARE, Held, gap, held, thin
 from stream.outbox.store import OutboxFull, Store
@@ -237,6 +237,32 @@ class DiskLine:
         return self._writing.execute(question, values).fetchall()
 
 
+def withhold(store: Store, may_leave: Callable[[Event | None], bool]) -> int:
+    """Take out of the file, of what earlier starts left, every event that may not leave; how many were still to go.
+
+    None stands for one that nobody can read. What the sink has is only forgotten; what it may not have becomes a gap in
+    its place, each its own: the sink may have it after all, and then knows it by its seq. Faces that were left are
+    forgotten, too, for their end is an event like theirs.
+    """
+    count = 0
+    with store.transaction() as connection:
+        ((marked,),) = connection.execute("SELECT coalesce(max(event_id), 0) FROM mark")
+        for (event_id,) in connection.execute("SELECT id FROM event").fetchall():
+            ((*row,),) = connection.execute(f"SELECT {ROW} FROM event WHERE id = ?", (event_id,))
+            if may_leave(_readable(row[-1], row[2])):
+                continue
+            if event_id <= marked:
+                connection.execute("DELETE FROM event WHERE id = ?", (event_id,))
+                continue
+            count += 1
+            first_seq = row[5]
+            *_, level, _, body = _row(gap(_accepted(row), first_seq, "withheld"))
+            connection.execute("UPDATE event SET level = ?, body = ? WHERE id = ?", (level, body, event_id))
+        connection.execute("DELETE FROM track")
+    store.purge()
+    return count
+
+
 def _row(accepted: Accepted) -> tuple[Any, ...]:
     """The columns of an event, without its id."""
     event, about = accepted.event, held(accepted, 0)
@@ -260,12 +286,7 @@ def _accepted(row: Sequence[Any]) -> Accepted:
 
 def _event(camera_id: str, session: str, seq: int, first_seq: int, body: str) -> AnyEvent:
     """What stands in a row; one that nobody can read any more is named by a gap."""
-    try:
-        event = parse(body)
-    except ValueError as error:
-        log.error("outbox: an event of %s cannot be read (%s)", camera_id, error)
-        event = None
-    return event or Gap(
+    return _readable(body, camera_id) or Gap(
         camera_id=camera_id,
         session=session,
         seq=seq,
@@ -275,3 +296,11 @@ def _event(camera_id: str, session: str, seq: int, first_seq: int, body: str) ->
         reason="unreadable",
         ranges=(SeqRange(first_seq=first_seq, last_seq=seq),),
     )
+
+
+def _readable(body: str, camera_id: str) -> AnyEvent | None:
+    try:
+        return parse(body)
+    except ValueError as error:
+        log.error("outbox: an event of %s cannot be read (%s)", camera_id, error)
+        return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from stream.events import Event, Gap, SeqRange, speaks_from, stamp
 from stream.sinks.base import Accepted
@@ -44,7 +44,7 @@ def held(accepted: Accepted, place: int) -> Held:
 
 def level(event: Event) -> int:
     """How dear an event is."""
-    if isinstance(event, Gap) and event.reason == "outbox_full":
+    if isinstance(event, Gap) and event.reason in ("outbox_full", "withheld"):
         return 0
     return LEVELS.get(event.type, LIFECYCLE)
 
@@ -87,10 +87,8 @@ def shed(waiting: Iterable[Accepted], target: int) -> list[Accepted]:
     return [gap(events[one.place], one.first_seq) if one.merged else events[one.place] for one in left]
 
 
-def gap(last: Accepted, first_seq: int) -> Accepted:
+def gap(last: Accepted, first_seq: int, reason: Literal["outbox_full", "withheld"] = "outbox_full") -> Accepted:
     """What stands in the place of the last of some neighbours, for all that they speak for."""
     event = last.event
     named = SeqRange(first_seq=first_seq, last_seq=event.seq)
-    return Accepted(
-        Gap(**stamp(event), seq=event.seq, reason="outbox_full", ranges=(named,)), last.accepted_at, last.start_ms
-    )
+    return Accepted(Gap(**stamp(event), seq=event.seq, reason=reason, ranges=(named,)), last.accepted_at, last.start_ms)

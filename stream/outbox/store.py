@@ -188,6 +188,12 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
+    def purge(self) -> None:
+        """Of what was deleted leave nothing in the file and its log."""
+        with turned(self.path):
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """May be called twice."""
         with contextlib.suppress(sqlite3.Error):
