@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.samples import Sample
 
-from tests.cli.conftest import World, process, world
+from tests.cli.conftest import World, process, read_until, world
 from tests.redis_server import free_port, running
 from tests.rtsp_server import Behaviour, RtspServer
 from tests.waiting import wait_until
@@ -19,12 +19,12 @@ __all__ = ["world"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEPLOY = PROJECT / "deploy"
-ENOUGH = ("emostream_capture_to_publish_seconds_count", "emostream_reconnects_total", "emostream_tracks")
+ENOUGH = ("emostream_capture_to_publish_seconds_count", "emostream_tracks", "emostream_batch_size_sum")
 
 
 @pytest.fixture(scope="session")
 def exposed(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """Every sample that a worker with a camera tells once it has seen a face and lost its camera."""
+    """Every sample that a worker with a camera tells once it has seen a face."""
     playing, url = Behaviour(path=world.moody, speed=1.0, loop=True), f"http://127.0.0.1:{free_port()}/metrics"
     found: list[Sample] = []
 
@@ -41,6 +41,7 @@ def exposed(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[Samp
         with process(
             "run", f"cam={rtsp.url('cam')}", "--config", world.config, "--redis", redis.url, "--http", address
         ) as child:
+            read_until(child, "cam arrived")
             wait_until(come)
             child.send_signal(signal.SIGTERM)
             child.communicate(timeout=20)
