@@ -81,6 +81,11 @@ class TestFreshInterpreter:
     def test_the_command_line_loads_nothing_before_it_knows_the_command(self) -> None:
         assert loaded_by("import stream.cli") & (HEAVY | RUN_TIME) == set()
 
+    def test_what_runs_without_a_page_loads_nothing_that_serves_one(self) -> None:
+        assert (
+            loaded_by("import stream, stream.cli, stream.launch") & {"fastapi", "uvicorn", "prometheus_client"} == set()
+        )
+
     def test_no_module_of_the_run_time_loads_a_heavy_package(self) -> None:
         names = [
             ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")

@@ -80,7 +80,7 @@ def test_a_camera_comes_goes_and_comes_again(world: World, server: RedisServer, 
         assert worker.asking.post("/api/cameras", json=body).status_code == 201  # the last camera's end ended nothing
         read_until(worker.child, "lobby live", "lobby arrived")
         with server.client() as client:
-            assert client.hget(camera_key("lobby"), "status") == b"live"
+            assert client.hget(camera_key("lobby"), "status") == "live"
         err = worker.stop()
     events = events_of(worker.out)
     sessions = list(dict.fromkeys(event.session for event in events))
