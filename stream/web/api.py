@@ -66,6 +66,7 @@ def router(control: Control, view: LiveView) -> APIRouter:
         if camera_id not in {info.name for info in control.cameras()}:
             raise CameraUnknown(f"there is no camera {camera_id[:63]!r}")
         control.remove(camera_id)
+        view.forget(camera_id)
 
     @api.get("/tracks")
     def list_tracks() -> list[dict[str, Any]]:

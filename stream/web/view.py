@@ -141,6 +141,15 @@ class LiveView:
         with self._lock:
             self._settle(f"sink {name}")
 
+    def forget(self, camera_id: str) -> None:
+        """A camera was removed. One that still runs goes with its last event; of one that has ended, none comes."""
+        with self._lock:
+            camera = self._cameras.get(camera_id)
+            if camera is not None and camera.state in ("ended", "failed"):
+                self._settle(f"camera {camera_id}")
+                del self._cameras[camera_id]
+                self._revision += 1
+
     def close(self) -> None:
         """The run is over."""
         self.closed = True

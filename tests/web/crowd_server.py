@@ -31,7 +31,9 @@ class CrowdServer:
         self.tell(PAST)
         self._control = ListedCameras()
         for name in crowd.names(cameras):
-            self._control.infos[name] = CameraInfo(name, "rtsp://camera/", "live", None, None, 5.0, {"too_late": 3}, 1, 0)
+            self._control.infos[name] = CameraInfo(
+                name, "rtsp://camera/", "live", None, None, 5.0, {"too_late": 3}, 1, 0
+            )
         self._port = free_port()
         self._running = ExitStack()
         self.start()

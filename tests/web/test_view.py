@@ -105,6 +105,17 @@ class TestUpdates:
         view.observe(accepted(status("lobby", "ended", 2.0)))
         assert view.snapshot()["cameras"]["lobby"]["state"] == "ended"
 
+    def test_an_ended_recording_that_is_removed_is_gone(self, view: LiveView) -> None:
+        view.observe(accepted(status("lobby", "failed", reason="gone"), status("door", "live")))
+        after = int(view.snapshot()["id"])
+        view.forget("lobby")
+        view.forget("door")  # runs still: it goes with its last event
+        view.forget("nobody")
+        told = view.updates(after)
+        assert told is not None
+        assert told["names"] == ["door"]
+        assert told["alerts"][0]["over"] is not None
+
     def test_a_new_session_begins_anew(self, view: LiveView) -> None:
         one_face(view)
         again = status("lobby", "live").model_copy(update={"session": "another"})
