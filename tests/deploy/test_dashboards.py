@@ -69,11 +69,16 @@ def test_a_run_tells_all_states_of_a_camera(labels: dict[str, dict[str, set[str]
 
 
 @pytest.mark.redis
-def test_everything_that_is_told_is_shown(labels: dict[str, dict[str, set[str]]]) -> None:
-    shown = {name for _, expression in EXPRESSIONS for name in asked(expression).metrics}
-    parts = ("_bucket", "_sum", "_count", "_created")
-    ours = {name for name in labels if name.startswith("emostream_") and not name.endswith(parts)}
-    assert ours - shown == set()
+def test_everything_that_is_told_is_shown_and_explained(labels: dict[str, dict[str, set[str]]]) -> None:
+    told = {_family(name) for name in labels if name.startswith("emostream_")}
+    shown = {_family(name) for _, expression in EXPRESSIONS for name in asked(expression).metrics}
+    explained = set(re.findall(r"`(emostream_\w+)`", (DEPLOY / "README.md").read_text()))
+    assert told - shown == set()
+    assert explained == told
+
+
+def _family(name: str) -> str:
+    return re.sub(r"_(bucket|sum|count|created)$", "", name)
 
 
 def test_the_reader_of_expressions() -> None:
