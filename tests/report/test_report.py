@@ -27,11 +27,9 @@ from stream.events import (
     TrackStarted,
 )
 from stream.report import Recording, fold, write
-from tests.cli.conftest import Run, World, emostream, own_server, server, shared_server, world
+from tests.cli.conftest import Run, World
 from tests.makers import moment
 from tests.redis_server import RedisServer
-
-__all__ = ["emostream", "own_server", "server", "shared_server", "world"]
 
 BOX = (0.1, 0.1, 0.2, 0.3)
 
