@@ -238,8 +238,8 @@ def _face(track: Track) -> str:
 def _happenings(part: Part) -> Iterator[str]:
     if not part.happenings:
         return
-    yield '<div class="scroll" tabindex="0" role="region" aria-label="Statuses and gaps">'
-    yield "<table><caption>Statuses and gaps</caption>"
+    yield '<div class="scroll" tabindex="0" role="region" aria-label="Statuses, gaps and groups">'
+    yield "<table><caption>Statuses, gaps and groups</caption>"
     yield _row("th", ["Time", "What", "Why"], scope="col")
     for happening in part.happenings:
         yield _row("td", [_clock(happening.at_s), happening.what, happening.detail])

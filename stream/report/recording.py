@@ -22,6 +22,7 @@ from stream.events import (
     UNCERTAIN,
     AnyEvent,
     CameraStatus,
+    EmotionAggregate,
     EmotionChanged,
     EmotionSample,
     Gap,
@@ -36,7 +37,7 @@ MOST_SAMPLES_BYTES = 400_000  # of the compressed table of samples, which the pa
 MOST_LABELS = 24  # emotions of one recording; a model has eight or so
 OTHER = "other"  # what further ones are called
 MOST_SECONDS = 1e9  # of media time: some thirty years
-MOST_HAPPENINGS = 500  # statuses and gaps that are kept of each part
+MOST_HAPPENINGS = 500  # statuses, gaps and groups that are kept of each part
 _GZIP = 31  # window bits that make zlib write gzip
 
 
@@ -84,7 +85,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """A status of a camera, or a gap."""
+    """A status of a camera, a gap, or the counts of a group where nothing of single faces is told."""
 
     at_s: float
     what: str
@@ -257,6 +258,8 @@ class _Folder:
                 self._feeling(part, event)
             case TrackEnded():
                 self._ended(part, event)
+            case EmotionAggregate():
+                self._happened(part, Happening(event.media_time_s, "group", _counted(event)))
             case CameraStatus():
                 part.models.update(event.models or {})
                 self._happened(part, Happening(event.media_time_s, event.status, event.reason or ""))
@@ -353,6 +356,15 @@ def csv_row(cells: Iterable[object]) -> str:
         for cell in cells
     )
     return text.getvalue()
+
+
+def _counted(group: EmotionAggregate) -> str:
+    """How many faces showed what, in words."""
+    over = f"within {group.interval_s:g} s"
+    if group.counts is None:
+        return f"{over} no group that may be told"
+    told = sorted(group.counts.items(), key=lambda item: (-item[1], item[0]))
+    return f"{over} {group.faces} faces: " + ", ".join(f"{emotion} {count}" for emotion, count in told if count)
 
 
 def _named(gap: Gap) -> str:

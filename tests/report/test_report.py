@@ -18,6 +18,7 @@ import pytest
 from stream.events import (
     AnyEvent,
     CameraStatus,
+    EmotionAggregate,
     EmotionChanged,
     EmotionSample,
     Gap,
@@ -180,6 +181,19 @@ class TestPage:
         assert face[1:6] == ["0:01.0", "0:11.0", "10.0", "sad", "sad 50%, happy 30%, uncertain 20%"]
         assert face[6].startswith("0:01.0 uncertain · 0:03.0 sad · 0:08.0 happy")
         assert ["0:30.0", "gap", "stream_jumped: 12.0 s to 30.0 s"] in page.rows
+
+    def test_groups_are_told_where_nothing_of_single_faces_is(self, tmp_path: Path) -> None:
+        interval = {"interval_s": 10.0, "suppressed": False}
+        events: list[AnyEvent] = [
+            CameraStatus(**moment("lobby"), status="live"),
+            EmotionAggregate(**moment("lobby", 10.0), **interval, faces=6, counts={"sad": 1, "fear": 0, "happy": 5}),
+            EmotionAggregate(**moment("lobby", 20.0), interval_s=10.0, suppressed=True, faces=None, counts=None),
+        ]
+        recording = fold(recorded(tmp_path / "e.jsonl", numbered(events)))
+        write(recording, tmp_path / "e.jsonl", tmp_path / "e.html")
+        rows = Page(tmp_path / "e.html").rows
+        assert ["0:10.0", "group", "within 10 s 6 faces: happy 5, sad 1"] in rows
+        assert ["0:20.0", "group", "within 10 s no group that may be told"] in rows
 
     def test_its_tables_can_be_downloaded(self, made: tuple[Recording, Page]) -> None:
         downloads = made[1].downloads
