@@ -11,6 +11,8 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 
+from tests.waiting import wait_until
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP, PHONE = (1280, 900), (375, 812)  # pixels
 FRAMES = """seconds => new Promise(done => {
@@ -45,8 +47,12 @@ class Page:
 
     def first_paint_ms(self) -> float:
         """First paint with content, from the beginning of the navigation."""
-        self.page.wait_for_function(FIRST_PAINT)
+        self.until(FIRST_PAINT)
         return float(self.page.evaluate(FIRST_PAINT))
+
+    def until(self, expression: str) -> None:
+        """Returns once this is true in the page. Playwright's own way to wait needs `eval`, which the page forbids."""
+        wait_until(lambda: self.page.evaluate(expression))
 
 
 class Browser:

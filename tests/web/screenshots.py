@@ -20,7 +20,7 @@ from tests.web.test_browser import address_of
 FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
 LOOKS = {"desktop": (DESKTOP, "light"), "phone": (PHONE, "dark")}
 SEEN_POINTS = 17  # of a timeline, one a second: of 20 seconds of a clip
-READY = """most => Math.max(0, ...[...document.querySelectorAll('canvas')].map(each => +each.dataset.points)) >= most"""
+READY = f"[...document.querySelectorAll('canvas')].some(each => each.dataset.points >= {SEEN_POINTS})"
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def _look(browser: Browser, worker: subprocess.Popen[str]) -> None:
     url = address_of(worker)
     for name, (size, scheme) in LOOKS.items():
         with browser.page(url, size, color_scheme=scheme) as shown:
-            shown.page.wait_for_function(READY, arg=SEEN_POINTS, timeout=60_000)
+            shown.until(READY)
             shown.page.screenshot(path=FOLDER / f"{name}.png")
 
 

@@ -63,7 +63,7 @@ def test_the_page_of_a_worker(
             assert not [url for url, _ in shown.received if "preview" in url]
             look = lobby.get_by_role("button", name="Picture of lobby")
             look.click()
-            page.wait_for_function("document.querySelector('.picture img').naturalWidth > 0")
+            shown.until("document.querySelector('.picture img')?.naturalWidth > 0")
             look.click()
             expect(lobby.locator("img")).to_have_count(0)
 
@@ -112,7 +112,7 @@ def test_everybody_can_read_it(browser: Browser, crowded: str, size: tuple[int, 
     """On a desktop and on a phone, light and dark: nothing serious for axe-core, nothing wider than the screen."""
     with browser.page(crowded, size, color_scheme=scheme) as shown:
         expect(shown.page.get_by_role("article").first).to_be_visible()
-        shown.page.wait_for_function("document.querySelector('canvas')?.dataset.points > 1")
+        shown.until("document.querySelector('canvas')?.dataset.points > 1")
         assert shown.faults() == []
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert shown.errors == []
@@ -138,10 +138,10 @@ def test_a_page_that_lost_its_line_goes_on(browser: Browser, crowd_server: Crowd
     with browser.page(crowd_server.url) as shown:
         page = shown.page
         expect(page.locator("#line")).to_have_text("live")
-        page.wait_for_function("document.querySelector('canvas')?.dataset.points == 10")
+        shown.until("document.querySelector('canvas')?.dataset.points == 10")
         crowd_server.stop()
         expect(page.locator("#line")).to_have_text("reconnecting")
         crowd_server.tell(2)
         crowd_server.start()
         expect(page.locator("#line")).to_have_text("live", timeout=COME_MS)
-        page.wait_for_function("document.querySelector('canvas')?.dataset.points == 12")
+        shown.until("document.querySelector('canvas')?.dataset.points == 12")

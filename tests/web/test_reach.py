@@ -61,7 +61,7 @@ def test_the_page_comes_at_once_and_is_small(browser: Browser, crowd: CrowdServe
         with browser.page(crowd.url) as shown:
             paints.append(shown.first_paint_ms())
             expect(shown.page.get_by_role("article")).to_have_count(CAMERAS)
-            shown.page.wait_for_function("[...document.images].every(image => image.complete)")
+            shown.until("[...document.images].every(image => image.complete)")
             files = [size for url, size in shown.received if "/live" not in url and "/api/" not in url]
     print(f"\nfirst paint {statistics.median(paints):.0f} ms, {sum(files) / 1000:.1f} kB in {len(files)} files")
     assert statistics.median(paints) < 1000  # wanted: 500
