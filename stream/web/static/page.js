@@ -191,7 +191,7 @@ function drawFace(camera, face) {
     camera.list.append(face.node);
   }
   put(face.mood, face.emotion);
-  put(face.sure, `${Math.round(face.confidence * 100)} %`);
+  put(face.sure, face.points.length ? `${Math.round(face.confidence * 100)} %` : "");
   paint(face.dot, face.emotion);
   if (camera.visible) drawTimeline(camera, face);
 }
