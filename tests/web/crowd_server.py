@@ -23,8 +23,11 @@ PAST = 10  # points of every timeline before the first viewer
 class CrowdServer:
     """So many cameras with so many faces each; `tell` goes on with their story."""
 
-    def __init__(self, cameras: int = 2, faces: int = 3, mode: str = "off") -> None:
+    def __init__(
+        self, cameras: int = 2, faces: int = 3, mode: str = "off", privacy: PrivacyConfig | None = None
+    ) -> None:
         self.cameras, self.faces = cameras, faces
+        self._privacy = privacy or PrivacyConfig()
         self.view, self.preview = LiveView(mode), Preview(mode)
         self.view.observe(crowd.arrival(cameras, faces))
         self._time_s = 0.0
@@ -49,10 +52,10 @@ class CrowdServer:
             self.view.observe(crowd.moment(self.cameras, self.faces, self._time_s))
 
     def start(self) -> None:
-        config, privacy = WebConfig(address=f"127.0.0.1:{self._port}"), PrivacyConfig()
-        metrics = Metrics(privacy)
+        config = WebConfig(address=f"127.0.0.1:{self._port}")
+        metrics = Metrics(self._privacy)
         metrics.bind(self._control)
-        app = make_app(WebParts(self._control, self.view, metrics, self.preview, config, privacy), limits=FREELY)
+        app = make_app(WebParts(self._control, self.view, metrics, self.preview, config, self._privacy), limits=FREELY)
         self._running.enter_context(serving(app, self._running.enter_context(listening(config))))
 
     def stop(self) -> None:

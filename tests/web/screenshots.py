@@ -22,7 +22,7 @@ from tests.web.test_browser import address_of
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
 LOOKS = {"desktop": (DESKTOP, "light"), "phone": (PHONE, "dark")}
-SEEN_POINTS = 15  # of a timeline, about one a second
+SEEN_POINTS = 45  # of a timeline, about one a second
 READY = f"[...document.querySelectorAll('canvas')].some(each => each.dataset.points >= {SEEN_POINTS})"
 
 

@@ -7,14 +7,18 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import expect
 
+from stream.config import PrivacyConfig
+from stream.events import Event
 from tests.cli.conftest import World, configured, process
 from tests.redis_server import RedisServer
 from tests.rtsp_server import Behaviour, RtspServer
 from tests.web.browser import DESKTOP, PHONE, Browser
+from tests.web.crowd import accepted, stamp
 from tests.web.crowd_server import CrowdServer
 
 pytestmark = pytest.mark.redis
@@ -145,3 +149,36 @@ def test_a_page_that_lost_its_line_goes_on(browser: Browser, crowd_server: Crowd
         crowd_server.start()
         expect(page.locator("#line")).to_have_text("live", timeout=COME_MS)
         shown.until("document.querySelector('canvas')?.dataset.points == 12")
+
+
+class Counts(Event):
+    """As `privacy.mode: aggregate_only` tells them."""
+
+    type: Literal["emotion.aggregate"] = "emotion.aggregate"
+    interval_s: float = 10.0
+    suppressed: bool = False
+    faces: int | None
+    counts: dict[str, int] | None
+
+
+def test_where_only_counts_are_told_only_counts_are_shown(browser: Browser) -> None:
+    server = CrowdServer(2, 0, privacy=PrivacyConfig(mode="aggregate_only"))
+    enough = Counts.model_validate(
+        {**stamp("camera-01", 10.0), "faces": 7, "counts": {"happy": 5, "sad": 2, "fear": 0}}
+    )
+    few = Counts.model_validate({**stamp("camera-02", 10.0), "suppressed": True, "faces": None, "counts": None})
+    server.view.observe(accepted(enough, few))
+    try:
+        with browser.page(server.url) as shown:
+            first = shown.page.get_by_role("article", name="Camera camera-01")
+            expect(first.locator(".faces li")).to_have_text(["happy5", "sad2"])
+            expect(first).to_contain_text("7 faces in 10 s")
+            second = shown.page.get_by_role("article", name="Camera camera-02")
+            expect(second).to_contain_text("fewer faces than the smallest group")
+            expect(second.locator(".faces li")).to_have_count(0)
+            expect(shown.page.locator("#moods li")).to_have_text(["happy5 · 71 %", "sad2 · 29 %"])
+            expect(shown.page.locator("canvas")).to_have_count(0)
+            assert shown.faults() == []
+            assert shown.errors == []
+    finally:
+        server.stop()
