@@ -48,52 +48,55 @@ def test_the_page_of_a_worker(
 ) -> None:
     config = configured(world, tmp_path / "page.yaml", web={"preview": "blurred"}, privacy={"purpose": "tests"})
     options = ("--config", config, "--redis", own_server.url, "--http", "127.0.0.1:0")
-    with process("run", f"lobby={rtsp.url('lobby')}", *options) as child:
-        with browser.page(address_of(child)) as shown:
-            page = shown.page
-            lobby = page.get_by_role("article", name="Camera lobby")
-            expect(lobby.get_by_text("live", exact=True)).to_be_visible(timeout=COME_MS)
-            expect(page.get_by_text("Purpose: tests.")).to_be_visible()
+    with process("run", f"lobby={rtsp.url('lobby')}", *options) as child, browser.page(address_of(child)) as shown:
+        page = shown.page
+        lobby = page.get_by_role("article", name="Camera lobby")
+        expect(lobby.get_by_text("live", exact=True)).to_be_visible(timeout=COME_MS)
+        expect(page.get_by_text("Purpose: tests.")).to_be_visible()
 
-            # a timeline grows
-            timeline = lobby.locator("canvas").first
-            expect(timeline).to_have_attribute("data-points", re.compile("[3-9]"), timeout=COME_MS)
-            expect(timeline).to_have_attribute("aria-label", re.compile("last minute: .*(sad|happy|uncertain)"))
-            expect(lobby.locator(".fps")).to_have_text(re.compile(r"[45]\.\d /s"), timeout=COME_MS)
-            expect(lobby.locator(".latency")).to_have_text(re.compile(r"\d+ ms"))
-            expect(page.locator("#wall")).to_contain_text(re.compile("lobby(sad|happy|uncertain)"))
+        # a timeline grows
+        timeline = lobby.locator("canvas").first
+        expect(timeline).to_have_attribute("data-points", re.compile("[3-9]"), timeout=COME_MS)
+        expect(timeline).to_have_attribute("aria-label", re.compile("last minute: .*(sad|happy|uncertain)"))
+        expect(lobby.locator(".fps")).to_have_text(re.compile(r"[45]\.\d /s"), timeout=COME_MS)
+        expect(lobby.locator(".latency")).to_have_text(re.compile(r"\d+ ms"))
+        expect(page.locator("#wall")).to_contain_text(re.compile("lobby(sad|happy|uncertain)"))
 
-            # a picture is asked for, and closed again
-            assert not [url for url, _ in shown.received if "preview" in url]
-            look = lobby.get_by_role("button", name="Picture of lobby")
-            look.click()
-            shown.until("document.querySelector('.picture img')?.naturalWidth > 0")
-            look.click()
-            expect(lobby.locator("img")).to_have_count(0)
+        # a picture is asked for, and closed again
+        assert not [url for url, _ in shown.received if "preview" in url]
+        look = lobby.get_by_role("button", name="Picture of lobby")
+        look.click()
+        shown.until("document.querySelector('.picture img')?.naturalWidth > 0")
+        look.click()
+        expect(lobby.locator("img")).to_have_count(0)
 
-            # a camera is added and removed by clicks
-            page.get_by_label("Name").fill("door")
-            page.get_by_label("Source").fill(rtsp.url("door"))
-            page.get_by_role("button", name="Add camera").click()
-            door = page.get_by_role("article", name="Camera door")
-            expect(door.get_by_text("live", exact=True)).to_be_visible(timeout=COME_MS)
-            door.get_by_role("button", name="Remove door").click()
-            door.get_by_role("button", name="Really remove door").click()
-            expect(door).to_have_count(0, timeout=COME_MS)
-            expect(lobby).to_be_visible()
+        # a camera is added and removed by clicks
+        page.get_by_label("Name").fill("door")
+        page.get_by_label("Source").fill(rtsp.url("door"))
+        page.get_by_role("button", name="Add camera").click()
+        door = page.get_by_role("article", name="Camera door")
+        expect(door.get_by_text("live", exact=True)).to_be_visible(timeout=COME_MS)
+        door.get_by_role("button", name="Remove door").click()
+        door.get_by_role("button", name="Really remove door").click()
+        expect(door).to_have_count(0, timeout=COME_MS)
+        expect(lobby).to_be_visible()
 
-            # Redis goes and comes back
-            own_server.stop()
-            alert = page.locator("#active [data-level=bad]")
-            expect(alert).to_contain_text("redis", ignore_case=True, timeout=COME_MS)
-            own_server.start()
-            expect(page.locator("#active [data-level=over]")).to_be_visible(timeout=COME_MS)
-            expect(alert).to_have_count(0)
+        # Redis goes and comes back
+        own_server.stop()
+        alert = page.locator("#active [data-level=bad]")
+        expect(alert).to_contain_text("redis", ignore_case=True, timeout=COME_MS)
+        own_server.start()
+        expect(page.locator("#active [data-level=over]")).to_be_visible(timeout=COME_MS)
+        expect(alert).to_have_count(0)
 
-            assert shown.faults() == []
-            assert shown.errors == []
+        assert shown.faults() == []
+        assert shown.errors == []
+
+        # the worker ends at once, although somebody looks
+        look.click()
         child.send_signal(signal.SIGTERM)
         _, said = child.communicate(timeout=20)
+        expect(page.locator("#line")).to_have_text("reconnecting")
     assert child.returncode == 0
     assert "Traceback" not in said
     assert "ERROR" not in said
