@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.cli.conftest import emostream, own_server, server, shared_server, world
 from tests.web.browser import Browser, opened
 from tests.web.crowd_server import CrowdServer
+from tests.web.served import ListedCameras, client, served
 
 __all__ = ["emostream", "own_server", "server", "shared_server", "world"]
+
+
+@pytest.fixture
+def control() -> ListedCameras:
+    """Without cameras and troubles."""
+    return ListedCameras()
+
+
+@pytest.fixture
+def asking(control: ListedCameras) -> Iterator[httpx.Client]:
+    """Of an application over `control` that demands no token."""
+    with served(control) as listener, client(listener) as asking:
+        yield asking
 
 
 @pytest.fixture(scope="session")
