@@ -20,7 +20,7 @@ _SEPARATOR = re.compile(r":/{1,2}")  # one slash where a URL was taken for a pat
 _SYNTHETIC = re.compile(r"([a-z0-9_-]+=)?\W*synthetic:")  # has an @ before its rate
 _OPENING = "'(["  # what may stand before an address in a text
 _QUERY = re.compile(r"[?#;].*", re.DOTALL)
-_QUERY_PART = re.compile(r"(?P<open>[?&;#])(?P<key>[^=?&;#]*=)?[^?&;#]*")
+_QUERY_PART = re.compile(r"(?P<open>[?&;#])(?=[^?&;#])(?P<key>[^=?&;#]*=)?[^?&;#]*")
 _SECRET_PART = re.compile(r"[?&;#](?P<key>[^=?&;#]*)=[^?&;#]")
 _SECRET_KEY = re.compile(r"token|pass|pwd|secret|auth|user|login|credential|signature|key$", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:/?#@]*)(:\d*)?([/?#]|$)")

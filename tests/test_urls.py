@@ -76,6 +76,11 @@ def test_several_addresses_in_one_text() -> None:
     assert scrub(text) == "rtsp://***@h1/x lost, trying rtsp://***@h2/y?k=*** and <http://***@h3>"
 
 
+def test_punctuation_behind_an_address_is_no_query() -> None:
+    text = "private Redis at redis://127.0.0.1:6379; watch it with: emostream watch. Is it http://h/x? #"
+    assert scrub(text) == text
+
+
 def test_inside_json() -> None:
     assert scrub('{"url":"rtsp://u:s@h/x?k=v","to":"me@home"}') == '{"url":"rtsp://***@h/x?k=***","to":"me@home"}'
 
