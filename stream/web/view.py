@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from stream.events import UNCERTAIN, CameraStatus, Emotion, Event, TrackEnded, TrackStarted
+from stream.events import UNCERTAIN, CameraStatus, Emotion, EmotionAggregate, TrackEnded, TrackStarted
 from stream.records import Frame
 from stream.sinks.base import Accepted
 from stream.urls import scrub
@@ -228,7 +228,7 @@ class LiveView:
                 self._feeling(camera, event)
             case TrackEnded():
                 camera.ended += camera.tracks.pop(event.track_id, None) is not None
-            case Event(type="emotion.aggregate"):
+            case EmotionAggregate():
                 camera.counts = event.model_dump(mode="json", include={"interval_s", "faces", "counts", "suppressed"})
 
     def _state(self, camera: _Camera, event: CameraStatus, when: datetime) -> None:

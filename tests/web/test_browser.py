@@ -7,13 +7,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from playwright.sync_api import expect
 
 from stream.config import PrivacyConfig
-from stream.events import Event
+from stream.events import EmotionAggregate
 from tests.cli.conftest import World, configured, process
 from tests.redis_server import RedisServer
 from tests.rtsp_server import Behaviour, RtspServer
@@ -150,24 +149,13 @@ def test_a_page_that_lost_its_line_goes_on(browser: Browser, crowd_server: Crowd
         shown.until("document.querySelector('canvas')?.dataset.points == 12")
 
 
-class Counts(Event):
-    """As `privacy.mode: aggregate_only` tells them."""
-
-    type: Literal["emotion.aggregate"] = "emotion.aggregate"
-    interval_s: float = 10.0
-    suppressed: bool = False
-    faces: int | None
-    counts: dict[str, int] | None
-
-
 def test_where_only_counts_are_told_only_counts_are_shown(browser: Browser) -> None:
     server = CrowdServer(2, 0, privacy=PrivacyConfig(mode="aggregate_only"))
-    enough = Counts.model_validate(
-        {**stamp("camera-01", 10.0), "faces": 7, "counts": {"happy": 5, "sad": 2, "fear": 0}}
-    )
-    few = Counts.model_validate({**stamp("camera-02", 10.0), "suppressed": True, "faces": None, "counts": None})
-    server.view.observe(accepted(enough, few))
+    enough = {"interval_s": 10.0, "suppressed": False, "faces": 7, "counts": {"happy": 5, "sad": 2, "fear": 0}}
+    few = {"interval_s": 10.0, "suppressed": True, "faces": None, "counts": None}
     try:
+        for camera_id, told in (("camera-01", enough), ("camera-02", few)):
+            server.view.observe(accepted(EmotionAggregate.model_validate({**stamp(camera_id, 10.0), **told})))
         with browser.page(server.url) as shown:
             first = shown.page.get_by_role("article", name="Camera camera-01")
             expect(first.locator(".faces li")).to_have_text(["happy5", "sad2"])
