@@ -92,7 +92,9 @@ def test_each_camera_and_each_face_costs_something(face_clip: Path, tmp_path: Pa
     assert [row["cameras"] for row in figures["cameras"]] == [1, 2]
     assert figures["cameras"][0]["ratio"] == 1.0
     assert 0.3 < figures["cameras"][1]["ratio"] < 3.0
-    assert [round(row["found"]) for row in figures["faces"]] == [1, 20]
+    one, many = (row["found"] for row in figures["faces"])  # tracks: the first 0.4 s have none
+    assert 0.5 < one <= 1.0
+    assert many == pytest.approx(20 * one, rel=0.1)
     assert figures["faces"][1]["classify_ms"] > 2 * figures["faces"][0]["classify_ms"]
     assert cv2.imread(str(plot)).shape[1] > 1000
     assert scaling.report(figures).row_count == 4
