@@ -85,8 +85,6 @@ def test_the_page_of_a_worker(
         page.get_by_label("Source").fill("nowhere.mp4")
         page.get_by_role("button", name="Add camera").click()
         expect(page.locator("#said.refused")).to_contain_text("no such file")
-        assert [error for error in shown.errors if "422" in error] == shown.errors  # the browser's own word for it
-        shown.errors.clear()
 
         # Redis goes and comes back
         own_server.stop()
@@ -97,7 +95,7 @@ def test_the_page_of_a_worker(
         expect(alert).to_have_count(0)
 
         assert shown.faults() == []
-        assert shown.errors == []
+        assert [error for error in shown.errors if "422" not in error] == []  # the browser tells of the refusal, too
 
         # the worker ends at once, although somebody looks
         look.click()
