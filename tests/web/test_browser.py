@@ -89,10 +89,10 @@ def test_the_page_of_a_worker(
         # Redis goes and comes back
         own_server.stop()
         alert = page.locator("#active [data-level=bad]")
-        expect(alert).to_contain_text("redis", ignore_case=True, timeout=COME_MS)
+        expect(alert.first).to_contain_text("redis", ignore_case=True, timeout=COME_MS)
         own_server.start()
-        expect(page.locator("#active [data-level=over]")).to_be_visible(timeout=COME_MS)
-        expect(alert).to_have_count(0)
+        expect(page.locator("#active [data-level=over]").first).to_be_visible(timeout=COME_MS)
+        expect(alert).to_have_count(0, timeout=COME_MS)  # of the sink, and perhaps of the leases
 
         assert shown.faults() == []
         assert [error for error in shown.errors if "422" not in error] == []  # the browser tells of the refusal, too
