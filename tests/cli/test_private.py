@@ -98,16 +98,18 @@ def check_everything(run: Run, clip: Path, min_group: int, server: RedisServer, 
     return [event for event in events if isinstance(event, EmotionAggregate)]
 
 
-def test_a_group_is_told_as_counts(emostream: Run, two_faces_clip: Path, server: RedisServer, tmp_path: Path) -> None:
-    told = check_everything(emostream, two_faces_clip, 2, server, tmp_path)
+def test_a_group_is_told_as_counts(
+    emostream: Run, two_faces_clip: Path, own_server: RedisServer, tmp_path: Path
+) -> None:
+    told = check_everything(emostream, two_faces_clip, 2, own_server, tmp_path)
     assert [(event.media_time_s, event.faces) for event in told] == [(1.0, 2), (pytest.approx(1.8, abs=0.2), 2)]
     assert all(event.counts is not None and sum(event.counts.values()) == 2 for event in told)
 
 
 def test_a_smaller_group_and_an_empty_room_are_told_alike(
-    emostream: Run, two_faces_clip: Path, server: RedisServer, tmp_path: Path
+    emostream: Run, two_faces_clip: Path, own_server: RedisServer, tmp_path: Path
 ) -> None:
-    told = check_everything(emostream, two_faces_clip, 3, server, tmp_path)
+    told = check_everything(emostream, two_faces_clip, 3, own_server, tmp_path)
     assert [(event.suppressed, event.faces, event.counts) for event in told] == [(True, None, None)] * 2
 
 
@@ -150,8 +152,8 @@ def test_a_preview_is_refused(emostream: Run, two_faces_clip: Path, tmp_path: Pa
 
 
 @pytest.mark.shared
-def test_four_people(emostream: Run, shared: Path, server: RedisServer, tmp_path: Path) -> None:
+def test_four_people(emostream: Run, shared: Path, own_server: RedisServer, tmp_path: Path) -> None:
     clip = shared / "videos" / "four_faces_1080p25.mp4"
-    told = check_everything(emostream, clip, 4, server, tmp_path)
+    told = check_everything(emostream, clip, 4, own_server, tmp_path)
     assert sum(not event.suppressed for event in told) > len(told) / 2
     assert all(event.faces >= 4 for event in told if event.faces is not None)
