@@ -28,9 +28,12 @@ def asking(control: ListedCameras) -> Iterator[httpx.Client]:
         yield asking
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium of this machine; tests that need it skip where there is none."""
+    """Headless Chromium of this machine; tests that need it skip where there is none.
+
+    For one module: as long as it is there, an event loop runs in this thread, and no test can run another.
+    """
     with opened() as browser:
         if browser is None:
             pytest.skip("no Chromium is here")
