@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,7 +20,7 @@ from engines.manifest import KEY_DIGITS, Fingerprint
 from engines.options import Options
 from engines.store import Model
 
-DEFAULT = "onnxruntime"  # what runs while nothing is chosen yet: it needs no build
+DEFAULT: Final = "onnxruntime"  # what runs while nothing is chosen yet: it needs no build
 NEVER = {"fake"}
 
 

@@ -25,7 +25,8 @@ from typing import Any
 
 import av
 
-from engines.choice import DEFAULT
+from engines.cache import Cache
+from engines.choice import DEFAULT, remembered
 from engines.load import backend
 from stream.bench import proc
 from stream.bench.camera_server import CameraServer
@@ -35,11 +36,12 @@ from stream.config import CameraConfig, Config, EngineConfig, RunConfig
 from stream.detectors.base import Detector
 from stream.detectors.gaze import Area, Boxes
 from stream.events import CameraStatus, EmotionSample
-from stream.launch import launch
+from stream.launch import find_models, launch
 from stream.pipeline import FaceClassifier, Parts
 from stream.records import Faces, Frame, Scores, Tracks
 from stream.runtime import PUBLISH, Probe, Worker
 from stream.sinks.base import Accepted
+from stream.supply import options_of
 
 # What is otherwise imported late, so that no run pays for an import.
 LATE = ("scipy.optimize", "stream.private_redis", "stream.sources.video")
@@ -206,11 +208,21 @@ def live(clip: Path, cameras: int, warm_s: float, hold_s: float) -> dict[str, An
     with CameraServer(clip) as server, tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
         meter = Meter(cameras, server.pid, warm_s, hold_s)
         sources = tuple(_camera(f"cam{number}", server.url(number)) for number in range(cameras))
-        # An engine that is still to be built is built first: beside the cameras it would be measured with them.
-        config = Config(cameras=sources, engine=EngineConfig(wait=True), run=RunConfig(private_redis=Path(folder)))
+        config = Config(cameras=sources, engine=_engine(), run=RunConfig(private_redis=Path(folder)))
         launch(config, say=lambda words: None, probe=meter.probe())
         meter.close()
     return meter.figures()
+
+
+def _engine() -> EngineConfig:
+    """What was chosen on this machine, or else what every run begins with: as in the other parts of the bench.
+
+    An engine that a live run builds beside its cameras would be measured with them.
+    """
+    config, cache = Config(), Cache()
+    models = find_models(config).by_task().values()
+    chosen = all(remembered(model, options_of(config), cache) for model in models)
+    return EngineConfig(wait=True) if chosen else EngineConfig(backend=DEFAULT)
 
 
 def files(clip: Path, cameras: int) -> dict[str, Any]:
