@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
 from engines.errors import ModelInvalid, ModelMissing
+from engines.replacing import replacing
 
 TIMEOUT_S = 5.0  # to connect, and for each piece
 TOTAL_S = 300.0  # so that a server which drips cannot hold a start for ever
@@ -42,7 +40,7 @@ def fetch(
         raise ModelInvalid(f"{url}: only http and https addresses are fetched; mend source.url in the spec")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as file:
+        with replacing(path) as file:
             came = _receive(url, file, timeout_s, total_s, max_bytes, progress)
             if came != sha256:
                 raise ModelInvalid(
@@ -59,21 +57,6 @@ def fetch(
         raise ModelMissing(f"{url} broke off ({error or type(error).__name__})") from None
     except OSError as error:
         raise ModelMissing(f"{path.parent} cannot be written ({error.strerror})") from None
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of `path` when the block ends well, and leaves nothing behind when not."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:  # also Ctrl-C during a slow download
-        os.unlink(name)
-        raise
 
 
 def _receive(url: str, file: IO[bytes], timeout_s: float, total_s: float, max_bytes: int, progress: bool | None) -> str:

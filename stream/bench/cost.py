@@ -8,10 +8,7 @@ a machine whose speed drifts cannot favour one of them; medians are reported.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +16,9 @@ from typing import Any
 
 from rich.table import Table
 
-from stream.errors import SourceError
-from stream.urls import mask
+from stream.bench.process import existing, measured
 
 KINDS = ("decode", "5hz", "every")
-CHILD_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +26,14 @@ class Cost:
     """What one child measured."""
 
     cpu_s: float  # user + system, threads and children included
+    wall_s: float
     frames: int  # decoded source frames; 0 where it did not count them
     peak_rss_mb: float
 
 
 def measure(clip: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
     """The figures as `--json` prints them; times are CPU milliseconds per source frame. Raises SourceError."""
-    if not clip.is_file():
-        raise SourceError(f"{mask(str(clip))}: no such file; name a video to measure on")
+    existing(clip)
     costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     for number in range(1, repeats + 1):
         for kind in KINDS:
@@ -82,11 +77,4 @@ def _figures(costs: dict[str, list[Cost]]) -> dict[str, Any]:
 
 
 def _child(kind: str, clip: Path) -> dict[str, Any]:
-    """Run one measurement in a process of its own and read its JSON line."""
-    command = [sys.executable, "-m", "stream.bench.child", kind, str(clip)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise SourceError(f"measuring {kind} on {clip.name} failed: {said[-1]}")
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return measured(f"{kind} on {clip.name}", "stream.bench.child", kind, clip)

@@ -125,7 +125,7 @@ def cut(clip: Path, beginning: Path, frames: int) -> int:
 
 def entrants(clip: Path, environment: Path) -> list[Entrant]:
     """Everyone of NAMES, in order."""
-    own = (sys.executable, "-m", "stream.bench.own")
+    own = (sys.executable, "-m", "stream.bench.child")
     python = environment / "bin" / "python"
     missing = None if python.is_file() else f"{environment.name} is not here; in a checkout, make bench-rivals makes it"
 

@@ -5,13 +5,12 @@ Only runs that count get a row (see instrument.py). Everything else in the file 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
+import stat
 from pathlib import Path
 from typing import Any
 
+from engines.replacing import replacing
 from stream.bench import instrument
 from stream.errors import ConfigError
 from stream.urls import mask
@@ -85,15 +84,6 @@ def _split(path: Path) -> tuple[str, list[str], str]:
 def _replace(path: Path, text: str) -> None:
     """`path`, or the file that a link of this name leads to, with its permissions."""
     path = path.resolve()
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, name)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode())
+        os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))

@@ -7,14 +7,13 @@ and what they show stands in tables, too.
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from engines.replacing import replacing
 from stream.errors import ConfigError
 from stream.events import UNCERTAIN
 from stream.report.recording import Part, Recording, Stretch, Track, csv_row
@@ -41,16 +40,9 @@ def write(recording: Recording, source: Path, target: Path) -> int:
     try:
         if target.exists() and not _may_go(target):
             raise ConfigError(f"{target}: this file is no report and would be lost; remove it, or give another with -o")
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.")
-        try:
-            with open(handle, "wb") as file:
-                file.write(data)
-                os.fchmod(file.fileno(), 0o644)
-            os.replace(name, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
+        with replacing(target) as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
     except OSError as error:
         raise ConfigError(
             f"{target}: the report cannot be written ({error.strerror}); give another path with -o"
