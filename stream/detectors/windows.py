@@ -6,8 +6,8 @@ WINDOW_PX squared pixels; a picture of 640x384 is 27 of them.
 
 In a trial on the development clips at 5 Hz each of 668 faces was sought around its place in the analysed frame before.
 None was missed, and landmarks agreed with those of the whole picture to 0.015 to 0.05 of the face's width, where moving
-the whole picture by one pixel already makes 0.016. In another, of 213 JAFFE faces, 44 to 340 pixels wide, 49.3 to 50.7 %
-of the emotions were right by landmarks from windows, 48.4 to 52.1 % by those of the whole picture.
+the whole picture by one pixel already makes 0.016. In another, of 213 JAFFE faces, 44 to 340 pixels wide, 49.3 to
+50.7 % of the emotions were right by landmarks from windows, 48.4 to 52.1 % by those of the whole picture.
 """
 
 from __future__ import annotations
