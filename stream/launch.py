@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from engines import store
 from engines.cache import Cache
+from stream.assembly import Models
 from stream.clocks import Clocks
 from stream.config import Config, PrivacyConfig, RedisConfig
 from stream.errors import ConfigError
 from stream.outbox import MemoryOutbox, Outbox
 from stream.privacy import may_leave
+from stream.probe import Probe, together
 from stream.publisher import Chore, Publisher, Report
-from stream.runtime import PUBLISH, Models, Outcome, Probe, Worker, together
+from stream.runtime import PUBLISH, Outcome, Worker
 from stream.sinks import make_sink
 from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases

@@ -35,29 +35,24 @@ import cv2
 
 from engines.base import Engine
 from engines.errors import EngineError
-from engines.store import Model
-from stream.aggregate import Aggregator
+from stream.assembly import Models, assemble
 from stream.backoff import Backoff
 from stream.cameras import Camera
-from stream.classify import Classifier, Reads
 from stream.clocks import Clocks
 from stream.config import CameraConfig, Config
-from stream.detectors import make_detector
-from stream.detectors.gaze import Gaze
 from stream.errors import CameraTaken, CameraUnknown, Closed, ConfigError, NotReady
 from stream.events import CameraStatus, Event
 from stream.handover import EventQueue, Inputs
-from stream.pipeline import Parts, Pipeline, Teller, Trouble
-from stream.privacy import Groups, may_leave
+from stream.pipeline import Pipeline, Trouble
+from stream.privacy import may_leave
+from stream.probe import Probe
 from stream.publisher import Publisher
 from stream.reader import FIRST_DELAY_S, LOST_CAP_S
 from stream.sessions import live_session, recording_session
-from stream.sinks.base import Accepted
 from stream.sources import is_live, make_source, recording_path
 from stream.sources.base import SmallSize, Source
 from stream.sources.timeline import Timeline
 from stream.supply import Better, Supply
-from stream.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +66,6 @@ REMOVE_S = 10.0  # whoever removes a camera is kept waiting so long for its last
 FILE_EVENTS = 4096  # events that may wait for publishing in a run over files
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The models of a run, found before anything starts."""
-
-    face: Model
-    emotion: Model
-
-    def by_task(self) -> dict[str, Model]:
-        return {"face": self.face, "emotion": self.emotion}
-
-
 @dataclass(slots=True)
 class Outcome:
     """What a run came to."""
@@ -92,40 +76,6 @@ class Outcome:
     undelivered: dict[str, int] = field(default_factory=dict)  # sink -> events
     hung: dict[str, int] = field(default_factory=dict)  # live camera -> threads that hung, and were taken over from
     abandoned: tuple[str, ...] = ()  # threads that did not end within the deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Where whoever measures a run looks in. None of these may wait or raise: the calling thread has other work."""
-
-    started: Callable[[Worker], None] = lambda _: None  # main thread: engines are loaded, the cameras begin now
-    parts: Callable[[Parts], Parts] = lambda parts: parts  # analysis thread: what it takes is used; again at each swap
-    # publish thread: (sink, events that it has just stored)
-    acknowledged: Callable[[str, Sequence[Accepted]], None] = lambda *_: None
-    accepted: Callable[[Sequence[Accepted]], None] = lambda _: None  # publish thread: they have their seq now
-
-
-def together(probes: Sequence[Probe]) -> Probe:
-    """All of them, one after the other, as one."""
-
-    def started(worker: Worker) -> None:
-        for probe in probes:
-            probe.started(worker)
-
-    def around(parts: Parts) -> Parts:
-        for probe in probes:
-            parts = probe.parts(parts)
-        return parts
-
-    def acknowledged(sink: str, batch: Sequence[Accepted]) -> None:
-        for probe in probes:
-            probe.acknowledged(sink, batch)
-
-    def accepted(batch: Sequence[Accepted]) -> None:
-        for probe in probes:
-            probe.accepted(batch)
-
-    return Probe(started, around, acknowledged, accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,32 +102,6 @@ def stays_s(config: Config) -> float | None:
     if config.web.address is None:
         return None
     return math.inf if config.run.hold_s is None else config.run.hold_s
-
-
-def assemble(config: Config, face: Engine, emotion: Engine) -> Parts:
-    """The stages of a pipeline, around two engines that the caller goes on owning."""
-    classifier = Classifier(config.emotion, emotion)
-    detector = make_detector(config.detector, face)
-    looking = config.detector if detector.follows else config.detector.model_copy(update={"scan_hz": None})
-    return Parts(
-        detector=detector,
-        classifier=classifier,
-        new_gaze=lambda: Gaze(looking, face.spec.stride),
-        new_tracker=lambda: Tracker(config.tracking),
-        new_reads=lambda: Reads(config.emotion),
-        new_aggregator=lambda: _teller(config, classifier.labels),
-        best_batch=face.best_batch,
-        models={"face": face.spec.name, "emotion": emotion.spec.name},
-        engines={"face": face.fingerprint, "emotion": emotion.fingerprint},
-    )
-
-
-def _teller(config: Config, labels: tuple[str, ...]) -> Teller:
-    """What tells of a camera's faces: each, or with `aggregate_only` groups of them."""
-    if config.privacy.mode == "full":
-        return Aggregator(config.aggregate, labels)
-    unsampled = config.aggregate.model_copy(update={"sample_s": None})  # nobody gets them
-    return Groups(config.privacy, labels, Aggregator(unsampled, labels))
 
 
 class Worker:

@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 from engines.load import load_engine
+from stream.assembly import assemble
 from stream.config import CameraConfig, Config, SourceConfig
 from stream.events import EmotionChanged, Event, TrackEnded
 from stream.launch import find_models
 from stream.pipeline import Pipeline, Trouble
 from stream.records import CameraEnded
-from stream.runtime import assemble
 from stream.sources import SmallSize, Timeline, make_source
 
 

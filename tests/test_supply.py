@@ -26,14 +26,16 @@ from engines.manifest import KEY_DIGITS
 from engines.options import Options
 from engines.store import Model
 from stream import supply as supplies
+from stream.assembly import Models
 from stream.clocks import Clocks
 from stream.config import CameraConfig, Config, EngineConfig, OutboxConfig, SourceConfig
 from stream.errors import OutboxError
 from stream.events import CameraStatus
 from stream.outbox import MemoryOutbox, Outbox
 from stream.pipeline import Parts
+from stream.probe import Probe
 from stream.publisher import Publisher
-from stream.runtime import Models, Outcome, Probe, Worker
+from stream.runtime import Outcome, Worker
 from stream.sinks.base import Accepted
 from stream.sinks.memory import MemorySink
 from stream.supply import Better, Supply

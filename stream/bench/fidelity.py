@@ -27,13 +27,13 @@ from engines.cache import Cache
 from engines.choice import DEFAULT
 from engines.errors import EngineError
 from engines.load import load_engine
+from stream.assembly import assemble
 from stream.bench.process import existing
 from stream.config import AggregateConfig, CameraConfig, Config, DetectorConfig, EmotionConfig, SourceConfig
 from stream.events import EmotionSample, Event, TrackEnded
 from stream.launch import find_models
 from stream.pipeline import Pipeline, Trouble
 from stream.records import CameraEnded
-from stream.runtime import assemble
 from stream.sources import make_source
 from stream.sources.base import SmallSize
 from stream.sources.timeline import Timeline

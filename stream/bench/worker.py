@@ -38,8 +38,9 @@ from stream.detectors.gaze import Area, Boxes
 from stream.events import CameraStatus, EmotionSample
 from stream.launch import find_models, launch
 from stream.pipeline import FaceClassifier, Parts
+from stream.probe import Probe
 from stream.records import Faces, Frame, Scores, Tracks
-from stream.runtime import PUBLISH, Probe, Worker
+from stream.runtime import PUBLISH, Worker
 from stream.sinks.base import Accepted
 from stream.supply import options_of
 

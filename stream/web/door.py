@@ -11,8 +11,9 @@ from stream import beacon
 from stream.clocks import Clocks
 from stream.config import Config
 from stream.pipeline import Parts
+from stream.probe import Probe
 from stream.publisher import Publisher
-from stream.runtime import Probe, Worker
+from stream.runtime import Worker
 from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
 from stream.web import onlooker

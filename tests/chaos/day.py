@@ -24,6 +24,7 @@ import psutil
 
 from engines.load import load_engine
 from engines.store import find_model
+from stream.assembly import assemble
 from stream.clocks import utc_now
 from stream.config import CameraConfig, Config
 from stream.handover import EventQueue
@@ -32,7 +33,6 @@ from stream.outbox.place import claim
 from stream.pipeline import Pipeline, Trouble
 from stream.publisher import Publisher
 from stream.records import CameraEnded, CameraState, Frame, Input
-from stream.runtime import assemble
 from stream.sinks.redis import RedisSink
 from stream.sources import SmallSize, Timeline, make_source
 

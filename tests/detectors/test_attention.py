@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from engines.backends.fake import FakeEngine
 from engines.base import Outputs
+from stream.assembly import assemble
 from stream.config import Config, DetectorConfig, TrackingConfig
 from stream.detectors.attention import find
 from stream.detectors.gaze import Area, Boxes, Gaze
 from stream.records import Faces, Frame
-from stream.runtime import assemble
 from stream.tracking import Tracker
 from tests.detectors.pictures import frame_of, squares
 from tests.detectors.test_gaze import ALL, NOBODY, boxes, plain, seen

@@ -14,11 +14,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 
 from engines.load import load_engine
+from stream.assembly import assemble
 from stream.config import CameraConfig, Config, PrivacyConfig
 from stream.events import CameraStatus, EmotionSample, Event, TrackEnded, TrackStarted
 from stream.launch import find_models
 from stream.pipeline import Pipeline, Trouble
-from stream.runtime import assemble
 from stream.sinks.base import Accepted
 from stream.sources import SmallSize, Timeline, make_source
 from stream.web.control import CameraInfo, OutboxInfo
