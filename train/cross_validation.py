@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from engines.spec import sha256_of
 from train.data import Splits, folds
 from train.data.folding import Rows
 from train.data.records import unsplit
+from train.denormals import denormals_flushed
 from train.errors import DataMissing, RecipeInvalid
 from train.fit import Options, new_run, train_epoch, wanted
 from train.fold_results import FoldResult, FoldResults, rounded
@@ -41,6 +41,7 @@ class Plan:
     stop_after: int | None = None  # end this call after so many folds
 
 
+@denormals_flushed()
 def cross_validate(
     recipe: Recipe, data: Splits, folder: Path, console: Console, plan: Plan | None = None, called: str = ""
 ) -> FoldResults:
@@ -54,7 +55,6 @@ def cross_validate(
     results = _none_yet(recipe, data, plan, called, [held for _, held in parts]).resumed(folder)
     if results.folds:
         console.print(f"going on after fold {len(results.folds)}/{plan.count}")
-    torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     begin = len(results.folds)
     end = plan.count if plan.stop_after is None else min(plan.count, begin + plan.stop_after)
     for number, (training, held) in enumerate(parts[begin:end], start=begin + 1):

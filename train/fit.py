@@ -25,6 +25,7 @@ from train.board import Board, epoch_bar
 from train.checkpoint import check_data
 from train.data import Faces, Fer2013, Splits, soft_labels
 from train.data.pictures import SIDE_PX
+from train.denormals import denormals_flushed
 from train.errors import DataMissing, RecipeInvalid
 from train.losses import oversampled
 from train.models import MODELS
@@ -56,6 +57,7 @@ class Epoch:
     seconds: float
 
 
+@denormals_flushed()
 def fit(recipe: Recipe, data: Fer2013, folder: Path, console: Console, options: Options | None = None) -> Path:
     """Train, or go on training, in `folder`; the path of the best checkpoint. TensorBoard reads the same folder.
 
@@ -65,7 +67,6 @@ def fit(recipe: Recipe, data: Fer2013, folder: Path, console: Console, options: 
     options = options or Options()
     check_device(options.device)
     check_inputs(recipe, data, options)
-    torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     run = start_or_resume(recipe, data, folder / LAST, options)
     if run.epoch:
         console.print(f"resuming after epoch {run.epoch}; best on PublicTest so far {run.best:.2%}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from train.augment import Augment  # noqa: E402
 from train.checkpoint import read_checkpoint  # noqa: E402
 from train.cli import app  # noqa: E402
 from train.data import Fer2013, load_fer2013  # noqa: E402
+from train.denormals import denormals_flushed  # noqa: E402
 from train.errors import CheckpointInvalid, DataMissing, RecipeInvalid  # noqa: E402
 from train.fit import Options, epoch_rows, fit, shrunk  # noqa: E402
 from train.options import recipe_path  # noqa: E402
@@ -54,6 +56,18 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, data:
     assert whole.tensors.keys() == parts.tensors.keys()
     for name, tensor in whole.tensors.items():
         assert torch.equal(tensor, parts.tensors[name]), name
+
+
+def test_the_callers_arithmetic_is_as_it_was_afterwards(tmp_path: Path, data: Fer2013, console: Console) -> None:
+    fit(TINY, data, tmp_path / "run", console)
+    assert sys.float_info.min / 2 > 0.0
+
+    with denormals_flushed():
+        assert sys.float_info.min / 2 == 0.0
+        with denormals_flushed():
+            pass
+        assert sys.float_info.min / 2 == 0.0  # as it was, and that was on
+    assert sys.float_info.min / 2 > 0.0
 
 
 def test_a_run_is_not_continued_with_another_recipe(tmp_path: Path, data: Fer2013, console: Console) -> None:

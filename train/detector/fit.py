@@ -16,6 +16,7 @@ from engines.decoding import reader_of
 from engines.decoding.base import Candidates
 from engines.preprocess import to_batch
 from train.board import epoch_bar
+from train.denormals import denormals_flushed
 from train.detector.corpus import Corpus, Origin
 from train.detector.find import MOST
 from train.detector.loss import Targets, loss
@@ -32,6 +33,7 @@ HELD_OUT_SEED = 20261121
 LOWEST = 0.05  # score down to which answers are looked at
 
 
+@denormals_flushed()
 def fit(
     recipe: DetectorRecipe,
     corpus: Corpus,
@@ -49,7 +51,6 @@ def fit(
     run unfinished; None trains to the end.
     """
     check_device(device)
-    torch.set_flush_denormal(True)  # averages decay through them, and they are a hundred times as slow
     folder.mkdir(parents=True, exist_ok=True)
     run = start_or_resume(recipe, corpus, folder / LAST, device, start_from)
     if run.epoch:
