@@ -56,6 +56,8 @@ def build(
     found, bf16 = _model(model, precision)
     targets = tuple(sorted({part.strip().lower() for part in target.split(",") if part.strip()}))
     either = precision is None and backend == "auto"
+    if precision is None and not targets:
+        found = _as_run(found, backend)
     options = Options(threads, max_batch, side_px=input_px, bf16=None if either else bf16, targets=targets)
     cache = Cache()
     told: dict[str, Any] = {}
@@ -192,6 +194,16 @@ def _model(given: str, precision: str | None) -> tuple[Model, bool]:
 
     bf16 = precision == "bf16"
     return model_of(given, "fp32" if bf16 else precision, _say), bf16
+
+
+def _as_run(model: Model, backend: str) -> Model:
+    """What a run computes for this model unless it is told otherwise."""
+    from engines.precision import preferred
+
+    found = preferred(model, backend)
+    if found is not model:
+        _say(f"{found.spec.name} is what a run takes for {model.spec.name} here; --precision fp32 builds the other")
+    return found
 
 
 def _awaited(what: str, job: Job[Answer]) -> Answer:

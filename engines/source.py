@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engines.child import PACKAGES, command
 from engines.errors import BackendMissing, EngineMissing, ModelInvalid, ModelMissing
+from engines.precision import sibling
 from engines.spec import SPEC_FILE, ModelSpec, sha256_of
 from engines.store import Model, find_model
 
@@ -30,26 +31,7 @@ def model_of(given: str, precision: str | None, say: Callable[[str], None]) -> M
         model = find_model(given)
     if precision in (None, model.spec.precision):
         return model
-    return _sibling(given, model, precision or "")
-
-
-def _sibling(given: str, model: Model, precision: str) -> Model:
-    """The same network in another precision, which is a model of its own beside it."""
-    base = model.spec.name.removesuffix(f"_{model.spec.precision}")
-    name = base if precision == "fp32" else f"{base}_{precision}"
-    folder = model.onnx_path.parent.with_name(name)
-    if not folder.is_dir():  # a folder may be called otherwise than its model
-        own = model.onnx_path.parent.name.removesuffix(f"_{model.spec.precision}")
-        folder = folder.with_name(own if precision == "fp32" else f"{own}_{precision}")
-    if not (folder / SPEC_FILE).is_file():
-        raise ModelMissing(
-            f"{given} is a model in {model.spec.precision}, and there is no {folder.name} beside it; precision lives "
-            "in the model: `emostream train export CHECKPOINT FOLDER` makes fp32, fp16 and int8"
-        )
-    found = find_model(folder)
-    if found.spec.precision != precision:
-        raise ModelInvalid(f"{folder}: expected a model in {precision}, its spec says {found.spec.precision}")
-    return found
+    return sibling(model, precision or "")
 
 
 def _exported(checkpoint: Path, say: Callable[[str], None]) -> Path:

@@ -75,7 +75,8 @@ class EngineConfig(Section):
 
     # auto: the fastest that passes parity, measured once; the others: that one
     backend: Literal["auto", "onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx", "fake"] = "auto"
-    # auto: as the model is, or what `auto` measured: fp32 models in bfloat16 too; model: as it is; bf16: in bfloat16
+    # auto: the int8 model beside an fp32 one where the CPU computes that faster and it was measured as good, and
+    # bfloat16 where a backend chosen by `auto` is faster in it; model: as it is; bf16: in bfloat16
     precision: Literal["auto", "model", "bf16"] = "auto"
     threads: int = Field(default=1, ge=1, le=64)  # inside one call; decoding needs the other cores
     max_batch: int = Field(default=64, ge=1, le=1024)  # faces or pictures in one call; more are split

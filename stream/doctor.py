@@ -191,12 +191,11 @@ def _model(task: str, name: str, config: Config) -> Finding:
     import numpy as np
 
     from engines.cache import Cache
-    from engines.store import find_model
     from stream.classify import Classifier
     from stream.detectors import make_detector
-    from stream.supply import Supply
+    from stream.supply import Supply, model_as_run
 
-    model = find_model(name, download=False)
+    model = model_as_run(name, config.engine, download=False)
     said: list[str] = []
     settings = config.engine.model_copy(update={"wait": False})  # a look at what is there builds nothing
     config = config.model_copy(update={"engine": settings})
@@ -218,10 +217,9 @@ def _choice(name: str, config: Config) -> Finding:
     """Which backend computes this model, and why that one."""
     from engines.cache import Cache
     from engines.choice import DEFAULT, candidates, remembered
-    from engines.store import find_model
-    from stream.supply import options_of
+    from stream.supply import model_as_run, options_of
 
-    model = find_model(name, download=False)
+    model = model_as_run(name, config.engine, download=False)
     what = f"{model.spec.task} engine"
     if config.engine.backend != "auto":
         return Finding(what, "ok", f"{config.engine.backend}, as configured")

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from engines import store
 from engines.cache import Cache
 from stream.assembly import Models
 from stream.clocks import Clocks
@@ -31,7 +30,7 @@ from stream.sinks.base import Accepted
 from stream.sinks.lease import Leases
 from stream.sinks.tap import TapSink
 from stream.sources import is_live
-from stream.supply import Supply
+from stream.supply import Supply, model_as_run
 from stream.urls import mask
 
 if TYPE_CHECKING:
@@ -157,7 +156,8 @@ def launch(
 
 def find_models(config: Config) -> Models:
     """Both models of a run, fetched if need be. Raises EngineError with a sentence that says what to do."""
-    return Models(face=store.find_model(config.detector.model), emotion=store.find_model(config.emotion.model))
+    face, emotion = (model_as_run(name, config.engine) for name in (config.detector.model, config.emotion.model))
+    return Models(face, emotion)
 
 
 def wait_until(over: Callable[[], bool], seconds: float) -> bool:

@@ -21,8 +21,9 @@ from engines.choice import DEFAULT, remembered
 from engines.errors import EngineError
 from engines.load import load_engine
 from engines.options import Options
-from engines.store import Model
-from stream.config import Config
+from engines.precision import preferred
+from engines.store import Model, find_model
+from stream.config import Config, EngineConfig
 from stream.errors import Closed
 
 DIRECT = {DEFAULT, "fake"}  # backends that need no build
@@ -45,6 +46,12 @@ def options_of(config: Config) -> Options:
     engine = config.engine
     bf16 = {"auto": None if engine.backend == "auto" else False, "model": False, "bf16": True}[engine.precision]
     return Options(engine.threads, engine.max_batch, config.detector.input_px, bf16)
+
+
+def model_as_run(name: str, config: EngineConfig, *, download: bool = True) -> Model:
+    """The model that a run takes for the one of this name: see `engine.precision`. Raises EngineError."""
+    model = find_model(name, download=download)
+    return preferred(model, config.backend) if config.precision == "auto" else model
 
 
 class Supply:

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of boxes that overlap too much, only the best stays."""
+"""Boxes that overlap, and non-maximum suppression: of those that overlap too much, only the best stays."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def best_boxes(
         overlap = _overlap(corners[best], corners[left])
         left = left[overlap <= iou_threshold * (areas[best] + areas[left] - overlap)]
     return np.array(kept, np.intp)
+
+
+def ious(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 4) and (M, 4) x1 y1 x2 y2 -> (N, M) intersection over union; 0 for boxes without an area."""
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
+    shared = np.maximum(sides, np.float32(0)).prod(axis=2)
+    union = _areas(boxes)[:, None] + _areas(others)[None] - shared
+    found: NDArray[np.float32] = shared / np.maximum(union, np.float32(1e-6))
+    return found
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
