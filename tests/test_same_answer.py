@@ -20,7 +20,7 @@ pytestmark = pytest.mark.shared
 # the verge of being told (a probability of at most 0.68 where 0.55 must hold for half a second), and at each rate the
 # pixels' own trembling decides; its probabilities are compared instead.
 CLIPS = {"sad_to_happy.mp4": math.inf, "one_woman.mp4": 10.5}
-CHANCE, CHANCE_ON_AVERAGE = 0.15, 0.03  # of a probability, by how much it may differ
+CHANCE, CHANCE_ON_AVERAGE = 0.12, 0.02  # of a probability, by how much it may differ
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.decoding.nms import ious
 from stream.detectors.base import Detector
 from stream.detectors.gaze import Boxes, Gaze, everything
 from stream.records import Faces, Frame
@@ -57,14 +58,5 @@ def _joined(known: Faces, new: Faces, most: int) -> Faces:
 
 def _apart(boxes: Boxes, *others: Boxes) -> NDArray[np.bool_]:
     """(N,) which of the (N, 4) boxes are none of the others, (M, 4) each."""
-    apart: NDArray[np.bool_] = _ious(boxes, np.concatenate(others)).max(axis=1, initial=0.0) < SAME
+    apart: NDArray[np.bool_] = ious(boxes, np.concatenate(others)).max(axis=1, initial=0.0) < SAME
     return apart
-
-
-def _ious(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
-    """(N, 4) and (M, 4) x1 y1 x2 y2 -> (N, M)."""
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
-    shared = np.maximum(sides, np.float32(0)).prod(axis=2)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others))
-    ious: NDArray[np.float32] = shared / np.maximum(areas[:, None] + other_areas[None] - shared, np.float32(1e-6))
-    return ious

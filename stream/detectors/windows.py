@@ -12,6 +12,7 @@ the whole picture by one pixel already makes 0.016. In another, of 213 JAFFE fac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -22,12 +23,13 @@ from numpy.typing import NDArray
 
 from engines.decoding.base import Candidates
 from engines.preprocess import Pixels, expand_range
+from stream.detectors.blending import blended
 from stream.records import Frame
 
 WINDOW_PX = 96
 FACE_PX = 56  # of the window is the face's longer side; smaller, landmarks suffer, larger, a moving face leaves it
 MAX_ENLARGE = 2.0  # a face of fewer pixels is shown smaller than FACE_PX: there is no more to be seen of it
-MAX_LINEAR = 2.0  # bilinear interpolation that shrinks by more would leave pixels out
+LARGEST_PX = 2 * WINDOW_PX  # bilinear interpolation that shrinks by more would leave pixels out
 CENTRAL = 0.5  # of the face's longer side: a face whose centre is further away than this is another one
 
 
@@ -55,7 +57,7 @@ def window(frame: Frame, box: Sequence[float]) -> Window:
     picture, across, down = (
         (frame.small, letterbox.scale_x, letterbox.scale_y) if coarse else (frame.luma, 1.0, 1.0)
     )  # and its pixels per pixel of the frame
-    side = round(WINDOW_PX * max(longer * across / FACE_PX, 1 / MAX_ENLARGE))
+    side = _halvable(round(WINDOW_PX * max(longer * across / FACE_PX, 1 / MAX_ENLARGE)))
     x, y = (left + right) / 2 * across, (top + bottom) / 2 * down
     x0, y0 = _begin(x, side, picture.shape[1]), _begin(y, side, picture.shape[0])
     pixels = _resized(picture[y0 : y0 + side, x0 : x0 + side], side)
@@ -83,12 +85,13 @@ def pick(
     order = np.flatnonzero(near)[np.argsort(-found.scores[near], kind="stable")]
     chosen, first = np.unique(numbers[order], return_index=True)
     rows = order[first]
+    best = blended(found, numbers, rows)
     scale = np.array([windows[number].scale for number in chosen], np.float32).reshape(-1, 2)
     corner = np.array([windows[number].corner for number in chosen], np.float32).reshape(-1, 2)
-    boxes = found.boxes[rows] * np.tile(scale, 2) + np.tile(corner, 2)
+    boxes = best.boxes * np.tile(scale, 2) + np.tile(corner, 2)
     half = np.float32(0.5)  # boxes are edges, landmarks pixel centres
-    landmarks = (found.landmarks[rows] + half) * scale[:, None] + corner[:, None] - half
-    return Candidates(boxes, landmarks, found.scores[rows]), chosen
+    landmarks = (best.landmarks + half) * scale[:, None] + corner[:, None] - half
+    return Candidates(boxes, landmarks, best.scores), chosen
 
 
 def _begin(middle: float, side: int, limit: int) -> int:
@@ -96,10 +99,22 @@ def _begin(middle: float, side: int, limit: int) -> int:
     return max(min(round(middle - side / 2), limit - side), 0)
 
 
+def _halvable(side: int) -> int:
+    """This, or a few pixels less, so that it can be halved as often as `_resized` does."""
+    halvings = max((math.ceil(side / LARGEST_PX) - 1).bit_length(), 0)
+    return side >> halvings << halvings
+
+
 def _resized(region: Pixels, side: int) -> Pixels:
-    """To the size of a window; what lies outside the picture is black, as padding is."""
+    """To the size of a window; what lies outside the picture is black, as padding is.
+
+    Larger ones are halved first. Of 250 pixels that takes 14 us, where averaging areas of a fraction of a pixel in one
+    step (INTER_AREA) takes 113.
+    """
     height, width = region.shape
     if (height, width) != (side, side):
         region = cast(Pixels, cv2.copyMakeBorder(region, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT))
-    method = cv2.INTER_AREA if side > MAX_LINEAR * WINDOW_PX else cv2.INTER_LINEAR
-    return cast(Pixels, cv2.resize(region, (WINDOW_PX, WINDOW_PX), interpolation=method))
+    while side > LARGEST_PX:
+        side //= 2
+        region = cast(Pixels, cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA))
+    return cast(Pixels, cv2.resize(region, (WINDOW_PX, WINDOW_PX), interpolation=cv2.INTER_LINEAR))

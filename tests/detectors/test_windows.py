@@ -163,8 +163,13 @@ class TestPick:
         assert len(pick(nothing, in_the_first(0), self.WINDOWS)[0]) == 0
 
     def test_the_first_of_equal_ones_is_taken(self) -> None:
-        boxes, _, _ = self.picked((one(self.FACE + 1), 0), (one(self.FACE), 0))
-        assert boxes == [[142, 92, 254, 204]]
+        boxes, _, _ = self.picked((one(self.FACE + 8), 0), (one(self.FACE), 0))
+        assert boxes == [[156, 106, 268, 218]]
+
+    def test_what_neighbouring_cells_say_of_it_is_blended(self) -> None:
+        boxes, scores, _ = self.picked((one(self.FACE + 1, 0.75), 0), (one(self.FACE, 0.75), 0), (one(self.FACE), 1))
+        assert boxes[0] == [141, 91, 253, 203]
+        assert scores[0] == 0.75
 
     def test_a_face_half_outside_of_its_window_is_no_other_windows(self) -> None:
         """As at the picture's edge, where a window shows its face beside its middle."""
