@@ -38,7 +38,7 @@ check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/mypy
 
 test: $(VENV)/.train  ## every test, those of the training too (installs PyTorch); ARGS="-k tracking" and so on
-	$(BIN)/python -m pytest -p tests.skips $(ARGS)
+	$(BIN)/python -m pytest -p tests.skips -p tests.alone -n 2 --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.dev  ## cameras, Redis and workers that fail, the long form: 45 minutes; ARGS="--short" or "redis killed" and so on
 	@$(BIN)/python -m tests.chaos $(ARGS)

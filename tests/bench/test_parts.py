@@ -86,6 +86,7 @@ def test_memory_of_one_more_camera() -> None:
     assert memory.report({"clip": "c", "repeats": 3, **figures}).row_count == 3
 
 
+@pytest.mark.alone
 def test_each_camera_and_each_face_costs_something(face_clip: Path, tmp_path: Path) -> None:
     plot = tmp_path / "scaling.png"
     figures = scaling.measure(face_clip, print, cameras=(1, 2), faces=(1, 20), faces_s=1.0, repeats=1, plot=plot)

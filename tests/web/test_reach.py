@@ -19,6 +19,7 @@ from tests.web.browser import Browser
 from tests.web.crowd_server import CrowdServer
 from tests.web.test_preview import NOBODY, tracked
 
+pytestmark = pytest.mark.alone
 CAMERAS, FACES = 16, 4
 TOLD_S = 0.5  # between two samples of a face
 SECONDS = 3.0
