@@ -7,6 +7,8 @@ strides) and `kps` (five points relative to the cell's corner, in strides). Open
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +18,18 @@ from engines.errors import EngineMismatch
 from engines.spec import LANDMARKS
 
 STRIDES = (8, 16, 32)
+NOTHING = Candidates(np.zeros((0, 4), np.float32), np.zeros((0, LANDMARKS, 2), np.float32), np.zeros(0, np.float32))
 MAX_LOG_SIZE = 8.0  # e^8 strides are 24,000 px: an answer beyond is nonsense, and would overflow
 
 
 def decode(outputs: Outputs, size: tuple[int, int], score_threshold: float) -> tuple[Candidates, NDArray[np.intp]]:
     """Cells that reach the threshold, and (N,) in which image. Raises EngineMismatch when they do not fit `size`."""
-    parts, images = zip(*(_decode_stride(outputs, stride, size, score_threshold) for stride in STRIDES), strict=True)
-    return Candidates.joined(parts), np.concatenate(images)
+    decoded = [_decode_stride(outputs, stride, size, score_threshold) for stride in STRIDES]
+    # most levels hold nothing, and of a window that shows one face two of three
+    parts = [part for part in decoded if len(part[1])] or decoded[:1]
+    if len(parts) == 1:
+        return parts[0]
+    return Candidates.joined([found for found, _ in parts]), np.concatenate([images for _, images in parts])
 
 
 def _decode_stride(
@@ -35,14 +42,28 @@ def _decode_stride(
             f"cls_{stride}: expected {rows} x {columns} cells for an image of {size}, got {cls.shape[1:]}; "
             "is this network of the yunet family?"
         )
-    # most cells hold nothing: only those over the threshold are decoded
-    product = np.clip(cls[..., 0], 0.0, 1.0) * np.clip(obj[..., 0], 0.0, 1.0)
-    images, cells = np.nonzero(product >= np.float32(score_threshold) ** 2)
-    corners = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
+    # most cells hold nothing: only those that may reach the threshold, which no factor of at most 1 falls short of
+    floor = np.float32(score_threshold) ** 2
+    images, cells = np.nonzero((cls[..., 0] >= floor) & (obj[..., 0] >= floor))
+    product = np.minimum(cls[images, cells, 0], np.float32(1)) * np.minimum(obj[images, cells, 0], np.float32(1))
+    reached = product >= floor
+    images, cells, scores = images[reached], cells[reached], np.sqrt(product[reached])
+    if not len(cells):
+        return NOTHING, images
+    corners = _corners(rows, columns)[cells]
     boxes = _boxes(outputs[f"bbox_{stride}"][images, cells], corners) * np.float32(stride)
     points = outputs[f"kps_{stride}"][images, cells].reshape(-1, LANDMARKS, 2)
     landmarks = (points + corners[:, None, :]) * np.float32(stride)
-    return Candidates(boxes, landmarks, np.sqrt(product[images, cells])), images
+    return Candidates(boxes, landmarks, scores), images
+
+
+@lru_cache(maxsize=64)
+def _corners(rows: int, columns: int) -> NDArray[np.float32]:
+    """(rows * columns, 2) x y of each cell, in cells. Only to be read."""
+    cells = np.arange(rows * columns)
+    corners = np.stack([cells % columns, cells // columns], axis=1).astype(np.float32)
+    corners.flags.writeable = False
+    return corners
 
 
 def _boxes(bbox: NDArray[np.float32], corners: NDArray[np.float32]) -> NDArray[np.float32]:

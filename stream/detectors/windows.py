@@ -79,19 +79,26 @@ def pick(
     `found` lies in pixels of the windows, each in that of its number. Best of what is where the face should be; what is
     elsewhere may be cut off by the window's edge, and has a window of its own if it is known.
     """
-    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    wanted = np.array([w.centre for w in windows], np.float32)[numbers]
-    near = np.abs(centres - wanted).max(axis=1) <= np.array([w.reach for w in windows], np.float32)[numbers]
-    order = np.flatnonzero(near)[np.argsort(-found.scores[near], kind="stable")]
-    chosen, first = np.unique(numbers[order], return_index=True)
-    rows = order[first]
-    best = blended(found, numbers, rows)
-    scale = np.array([windows[number].scale for number in chosen], np.float32).reshape(-1, 2)
-    corner = np.array([windows[number].corner for number in chosen], np.float32).reshape(-1, 2)
-    boxes = best.boxes * np.tile(scale, 2) + np.tile(corner, 2)
+    geometry = _geometry(windows)
+    centre, reach, scale, corner = geometry[:, :2], geometry[:, 2], geometry[:, 3:5], geometry[:, 5:]
+    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    near = np.flatnonzero(np.abs(middles - centre[numbers]).max(axis=1) <= reach[numbers])
+    order = near[np.lexsort((-found.scores[near], numbers[near]))]  # by window, then best first; ties as they came
+    owners = numbers[order]
+    first = np.ones(len(owners), np.bool_)
+    first[1:] = owners[1:] != owners[:-1]
+    chosen = owners[first]
+    best = blended(found, numbers, order[first])
+    scale, corner = scale[chosen, None], corner[chosen, None]
     half = np.float32(0.5)  # boxes are edges, landmarks pixel centres
-    landmarks = (best.landmarks + half) * scale[:, None] + corner[:, None] - half
-    return Candidates(boxes, landmarks, best.scores), chosen
+    boxes = best.boxes.reshape(-1, 2, 2) * scale + corner
+    landmarks = (best.landmarks + half) * scale + corner - half
+    return Candidates(boxes.reshape(-1, 4), landmarks, best.scores), chosen
+
+
+def _geometry(windows: Sequence[Window]) -> NDArray[np.float32]:
+    """(N, 7) centre x y, reach, scale x y, corner x y."""
+    return np.array([(*w.centre, w.reach, *w.scale, *w.corner) for w in windows], np.float32).reshape(-1, 7)
 
 
 def _begin(middle: float, side: int, limit: int) -> int:
