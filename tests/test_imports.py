@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -147,3 +148,15 @@ class TestDeclared:
 
 def _distribution(root: str) -> str:
     return DISTRIBUTIONS.get(root, root)
+
+
+def test_what_is_imported_for_a_run_starts_no_threads_of_its_own() -> None:
+    """Each OpenBLAS would start one for every core but the first, and let them spin."""
+    program = (
+        "import os, stream.__main__\nimport numpy, scipy.optimize, cv2\nprint(len(os.listdir('/proc/self/task')))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1"]
