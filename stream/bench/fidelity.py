@@ -29,7 +29,15 @@ from engines.errors import EngineError
 from engines.load import load_engine
 from stream.assembly import assemble
 from stream.bench.process import existing
-from stream.config import AggregateConfig, CameraConfig, Config, DetectorConfig, EmotionConfig, SourceConfig
+from stream.config import (
+    AggregateConfig,
+    CameraConfig,
+    Config,
+    DetectorConfig,
+    EmotionConfig,
+    EngineConfig,
+    SourceConfig,
+)
 from stream.events import EmotionSample, Event, TrackEnded
 from stream.launch import find_models
 from stream.pipeline import Pipeline, Trouble
@@ -45,7 +53,11 @@ SAME_TIME_S = 0.11  # samples this close together show the same moment
 LIVED_S = 1.0
 SAME_FACE = 0.5  # IoU of two tracks' samples
 MOST_SHARE, LEAST_IOU = 0.03, 0.8
-REFERENCE = {"detector": DetectorConfig(scan_hz=None), "emotion": EmotionConfig(read_hz=None)}
+REFERENCE = {
+    "detector": DetectorConfig(scan_hz=None),
+    "emotion": EmotionConfig(read_hz=None),
+    "engine": EngineConfig(precision="model"),
+}
 Box = tuple[float, float, float, float]
 Sample = tuple[float, int, Box]  # media time, track, place
 
