@@ -1,8 +1,9 @@
 """Pytest plugin (`-p tests.alone`): a test that measures has the machine to itself, however many processes test.
 
 With pytest-xdist (`-n 2`) several files are tested at once, which halves the time: most tests wait for a camera, a
-server or a process. A test marked `alone` holds a figure against a bound, and a neighbour would be in it. So each test
-holds a lock of the run that many may share, and those hold it for themselves.
+server or a process. A test marked `alone` holds a figure against a bound, or has to keep up with packets that nobody
+sends twice, and a neighbour would be in the way. So each test holds a lock of the run that many may share, and those
+hold it for themselves.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.scenarios import SHORT
 from tests.chaos.stage import Stage
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.redis, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

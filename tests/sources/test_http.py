@@ -22,6 +22,7 @@ from tests.contracts.source import read as read_source
 from tests.sources.http_server import Server, serving
 from tests.sources.watch import Watch
 
+pytestmark = pytest.mark.alone
 SHORT_S = 0.5
 SLACK_S = 0.6
 

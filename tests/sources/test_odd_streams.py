@@ -170,7 +170,10 @@ class TestTimestamps:
         assert max(later - earlier for earlier, later in pairwise(chosen)) < 1 / 4 + 3 / FPS
 
 
+@pytest.mark.alone
 class TestUdp:
+    """A busy machine drops packets, and nobody sends them again."""
+
     def test_its_pictures_come_as_they_were_sent(self, face_clip: Path) -> None:
         with camera(Behaviour(face_clip, speed=4.0), rtsp_transport="udp") as (frames, error, skipped):
             assert as_sent(frames, sent(face_clip)[: len(frames)])

@@ -21,6 +21,7 @@ from tests import clips
 from tests.contracts.source import connected, read
 from tests.rtsp_server import START_TIMESTAMP, Behaviour, Kind, RtspServer, recovered
 
+pytestmark = pytest.mark.alone
 SHORT_S = 0.5  # a timeout that is expected to pass
 SLACK_S = 0.6  # how much later than a timeout its error may come on a busy machine
 
