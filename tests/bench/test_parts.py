@@ -65,6 +65,7 @@ class TestSearch:
             capacity.search(lambda n, _: run(n, samples=0, latency_ms=None), print, 20.0, 120.0, 4, 64)
 
 
+@pytest.mark.alone
 def test_two_small_cameras(face_clip: Path) -> None:
     figures = measured("two cameras", "stream.bench.worker", "live", face_clip, 2, 1.0, 1.5)
     assert figures["came"] == 2
