@@ -1,9 +1,9 @@
 """One network in several precisions: which models those are, and which of them a processor should compute.
 
 Precision lives in the model, so `train export` lays `NAME_int8` and `NAME_fp16` beside `NAME`, each with an accuracy of
-its own. In 8 bits the shipped emotion network takes 1.2 ms for four faces where float32 takes 3.0 (ONNX Runtime 1.32.0,
-one thread of an AMD EPYC with AVX-512 VNNI, 2026-11-28). Without such instructions it gains less, and nothing of that
-was measured.
+its own. In 8 bits the shipped emotion network takes 1.2 ms for four faces where float32 takes 2.8 (`emostream engines
+bench emotion`, one thread with AVX-512 VNNI; the table is in engines/README.md). Without such instructions it gains
+less, and what that would be worth was not asked.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def preferred(model: Model, backend: str, cpu: str | None = None, gpus: str | No
     except ModelInvalid as error:  # what was asked for is whole
         log.warning("%s; %s runs in its place", error, model.spec.name)
         return model
-    return other if _as_good(model.spec, other.spec) else model
+    if not _as_good(model.spec, other.spec):
+        return model
+    log.info("%s is taken for %s: this processor computes it faster", other.spec.name, model.spec.name)
+    return other
 
 
 def _as_good(spec: ModelSpec, other: ModelSpec) -> bool:
