@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from stream.config import PrivacyConfig
 from stream.events import EmotionAggregate
@@ -131,6 +131,35 @@ def test_everything_can_be_reached_by_keyboard(browser: Browser, crowded: str) -
             names.append(focused)
     wanted = ["Skip to the cameras", "camera-01", "camera-02", "Remove camera-01", "Remove camera-02", "name", "source"]
     assert [name for name in names if name in wanted] == wanted
+
+
+def test_a_late_answer_does_not_cover_a_newer_one(browser: Browser, crowded: str) -> None:
+    """A person may go on before a removal is answered: the tile goes by the line of events, which may be faster."""
+    with browser.page(crowded) as shown:
+        page = shown.page
+        late: list[Route] = []
+        page.route("**/api/cameras/camera-01", lambda route: late.append(route))
+        page.get_by_role("button", name="Remove camera-01").click()
+        page.get_by_role("button", name="Really remove camera-01").click()
+
+        name, source, said = page.get_by_label("Name"), page.get_by_label("Source"), page.locator("#said")
+        name.fill("camera-02")
+        source.fill("again.mp4")
+        page.get_by_role("button", name="Add camera").click()
+        expect(said).to_contain_text("a camera camera-02 is there already")
+        source.focus()
+        (removal,) = late
+        with page.expect_response("**/api/cameras/camera-01"):
+            removal.continue_()
+        page.evaluate("fetch('/healthz').then(answer => answer.text())")  # by then the page has read the earlier answer
+        expect(said).to_contain_text("a camera camera-02 is there already")
+        expect(said).to_have_class("refused")
+        expect(source).to_be_focused()
+
+        name.fill("camera-03")
+        page.get_by_role("button", name="Add camera").click()
+        expect(said).to_have_text("camera-03 was added.")
+        expect(said).not_to_have_class("refused")
 
 
 def test_a_page_that_lost_its_line_goes_on(browser: Browser, crowd_server: CrowdServer) -> None:

@@ -149,7 +149,7 @@ function picture(camera, on) {
     shown.remove();
   } else {
     if (document.querySelectorAll(".picture img").length >= MOST_PICTURES)
-      return say(`Close another picture first: a browser can show ${MOST_PICTURES} at once.`, true);
+      return speaker()(`Close another picture first: a browser can show ${MOST_PICTURES} at once.`, true);
     const image = make("img");
     const how = { boxes: "places of faces only", blurred: "faces are hidden", full: "in grey" }[previewMode];
     image.alt = `Live picture of ${camera.name}, ${how}`;
@@ -386,9 +386,16 @@ async function figures() {
   }
 }
 
-function say(words, refused) {
-  put($("said"), words);
-  $("said").classList.toggle("refused", Boolean(refused));
+let asked = 0;
+
+// Begins what one request has to say: a late success must not cover what a newer request said. A refusal always shows.
+function speaker() {
+  const turn = ++asked;
+  return (words, refused) => {
+    if (turn !== asked && !refused) return;
+    put($("said"), words);
+    $("said").classList.toggle("refused", Boolean(refused));
+  };
 }
 
 async function add(event) {
@@ -396,6 +403,7 @@ async function add(event) {
   const form = event.target, wanted = new FormData(form);
   const hz = wanted.get("hz");
   const body = { name: wanted.get("name"), source: wanted.get("source"), settings: hz ? { analyse_hz: Number(hz) } : {} };
+  const say = speaker();
   say("Adding…");
   try {
     await ask("/api/cameras", { method: "POST", body: JSON.stringify(body) });
@@ -413,10 +421,11 @@ async function removal(name, button) {
     return put(button, "Really remove?");
   }
   button.disabled = true;
+  const say = speaker();
   try {
     await ask(`/api/cameras/${name}`, { method: "DELETE" });
     say(`${name} was removed.`);
-    $("cameras").focus();
+    if ([document.body, button].includes(document.activeElement)) $("cameras").focus(); // nobody has gone on elsewhere
   } catch (error) {
     button.disabled = false;
     say(error.message, true);
