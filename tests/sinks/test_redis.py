@@ -109,7 +109,7 @@ def test_a_worker_that_starts_after_another_comes_after_it(server: RedisServer) 
 
 
 def test_a_batch_whose_answer_was_lost_is_not_stored_twice(own_server: RedisServer) -> None:
-    sink = make(own_server, timeout_s=0.2)
+    sink = make(own_server, timeout_s=1.0)
     sink.open()
     batch = accepted(samples(4))
     sink.send(batch[:1])
