@@ -278,18 +278,21 @@ def bench(
     append: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Add a row to the table of figures in this Markdown file")
     ] = None,
+    config: ConfigFile = None,
 ) -> None:
     """What it costs against decoding alone, how fast it starts, how many cameras it holds; and what was wanted."""
     from stream.bench import instrument, table
     from stream.demo import make_clips
 
     parts = instrument.chosen(part or [])
+    if append is not None and config is not None:
+        raise ConfigError("a row of the table is of the default settings; leave out --append or --config")
     if append is not None:
         table.check(append)
     with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
         if clip is None:
             *_, clip = make_clips(Path(folder))
-        figures = instrument.measure(clip, parts, repeats, say)
+        figures = instrument.measure(clip, parts, repeats, say, settings.load(config, {}))
     if as_json:
         answer(figures)
     else:

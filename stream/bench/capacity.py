@@ -16,6 +16,7 @@ from rich.table import Table
 from stream.bench.process import available_cores, existing, measured
 from stream.bench.rtp import read_elementary
 from stream.bench.rules import MOST_SKIPPED, REACH_MS, bound, largest, why_not_held
+from stream.config import Config
 from stream.errors import SourceError
 
 FIRST: Final = 4  # cameras
@@ -43,6 +44,7 @@ def measure(
     warm_s: float = 5.0,
     first: int = FIRST,
     most: int = MOST,
+    config: Config | None = None,
 ) -> dict[str, Any]:
     """The figures as `--json` prints them. Raises SourceError.
 
@@ -53,7 +55,7 @@ def measure(
 
     def run(cameras: int, lasting_s: float) -> dict[str, Any]:
         what, arguments = f"{cameras} cameras", ("live", clip, cameras, warm_s, lasting_s)
-        return measured(what, "stream.bench.worker", *arguments, lasting_s=warm_s + lasting_s)
+        return measured(what, "stream.bench.worker", *arguments, config=config, lasting_s=warm_s + lasting_s)
 
     return {"clip": clip.name, **search(run, say, step_s, hold_s, first, most)}
 

@@ -1,7 +1,8 @@
 """One measurement of `emostream bench`, in a process of its own: `python -m stream.bench.child KIND CLIP`.
 
 KIND is `decode` (the video alone), `5hz` or `every` (the whole worker, private Redis included), or `stages` (one thread
-that runs the journey by hand, with a stopwatch around every stage). Prints one JSON object.
+that runs the journey by hand, with a stopwatch around every stage). Settings come on standard input (`subject.py`).
+Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from engines.cache import Cache
 from engines.choice import DEFAULT
 from engines.load import backend
 from stream.aggregate import Aggregator
+from stream.bench import subject
 from stream.classify import Classifier, Reads
-from stream.config import CameraConfig, Config, RunConfig, SourceConfig
+from stream.config import Config, RunConfig
 from stream.detectors import make_detector
 from stream.detectors.attention import find
 from stream.detectors.gaze import Gaze
@@ -46,15 +48,16 @@ MB = 1024.0  # of the kilobytes in which Linux counts ru_maxrss
 
 def main() -> None:
     kind, clip = sys.argv[1], Path(sys.argv[2])
+    config = subject.heard()
     clip.read_bytes()  # into the page cache
     for module in LATE:
         importlib.import_module(module)
     backend(DEFAULT)
-    figures = _stages(clip) if kind == "stages" else _cost(kind, clip)
+    figures = _stages(config, clip) if kind == "stages" else _cost(config, kind, clip)
     print(json.dumps(figures))
 
 
-def _cost(kind: str, clip: Path) -> dict[str, float]:
+def _cost(config: Config, kind: str, clip: Path) -> dict[str, float]:
     """User and system seconds of all threads and of the private Redis, and those of the wall clock.
 
     Loading the models is counted, imports are not.
@@ -65,7 +68,7 @@ def _cost(kind: str, clip: Path) -> dict[str, float]:
         frames = _decode(clip)
     else:
         with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:  # a Redis without anybody's events
-            launch(_config(clip, HZ[kind], Path(folder)), say=lambda words: None)
+            launch(_run(config, clip, HZ[kind], Path(folder)), say=lambda words: None)
     return {
         "cpu_s": _cpu_s() - cpu_s,
         "wall_s": time.perf_counter() - wall_s,
@@ -90,9 +93,9 @@ def _decode(clip: Path) -> int:
     return frames
 
 
-def _config(clip: Path, analyse_hz: float | None, folder: Path | None = None) -> Config:
-    camera = CameraConfig(name="bench", source=str(clip), settings=SourceConfig(analyse_hz=analyse_hz))
-    return Config(cameras=(camera,), run=RunConfig(private_redis=folder))
+def _run(config: Config, clip: Path, analyse_hz: float | None, folder: Path | None = None) -> Config:
+    camera = subject.camera(config, "bench", str(clip), analyse_hz=analyse_hz)
+    return config.model_copy(update={"cameras": (camera,), "run": RunConfig(private_redis=folder)})
 
 
 class Stopwatch:
@@ -108,9 +111,9 @@ class Stopwatch:
         self.spent_s[stage] += time.thread_time() - began_s
 
 
-def _stages(clip: Path) -> dict[str, float]:
+def _stages(config: Config, clip: Path) -> dict[str, float]:
     """Milliseconds per analysed frame and stage; `read` is decoding of that frame alone plus its conversion."""
-    config = _config(clip, None)
+    config = _run(config, clip, None)
     models = find_models(config)
     engines = Supply(config, models.by_task(), Cache(), live=False, say=lambda words: None).first()
     face, emotion = engines["face"], engines["emotion"]
@@ -118,7 +121,7 @@ def _stages(clip: Path) -> dict[str, float]:
     gaze, tracker, reads = Gaze(config.detector, face.spec.stride), Tracker(config.tracking), Reads(config.emotion)
     aggregator = Aggregator(config.aggregate, classifier.labels)
     small = SmallSize.of(config.detector, face.spec)
-    source = make_source(config.cameras[0], "bench", Timeline(None, 2.0), small)
+    source = make_source(config.cameras[0], "bench", Timeline(None, config.source.gap_s), small)
     watch, frames = Stopwatch(), 0
     source.open()
     for frame in _watched(source.frames(), watch):

@@ -17,6 +17,7 @@ from typing import Any
 from rich.table import Table
 
 from stream.bench.process import existing, measured
+from stream.config import Config
 
 KINDS = ("decode", "5hz", "every")
 
@@ -31,16 +32,16 @@ class Cost:
     peak_rss_mb: float
 
 
-def measure(clip: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(clip: Path, repeats: int, say: Callable[[str], None], *, config: Config | None = None) -> dict[str, Any]:
     """The figures as `--json` prints them; times are CPU milliseconds per source frame. Raises SourceError."""
     existing(clip)
     costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     for number in range(1, repeats + 1):
         for kind in KINDS:
             say(f"round {number} of {repeats}: {kind}")
-            costs[kind].append(Cost(**_child(kind, clip)))
+            costs[kind].append(Cost(**_child(kind, clip, config)))
     say("stages")
-    return {**_figures(costs), "stages_ms": _child("stages", clip), "clip": clip.name, "repeats": repeats}
+    return {**_figures(costs), "stages_ms": _child("stages", clip, config), "clip": clip.name, "repeats": repeats}
 
 
 def report(figures: dict[str, Any]) -> Table:
@@ -76,5 +77,5 @@ def _figures(costs: dict[str, list[Cost]]) -> dict[str, Any]:
     }
 
 
-def _child(kind: str, clip: Path) -> dict[str, Any]:
-    return measured(f"{kind} on {clip.name}", "stream.bench.child", kind, clip)
+def _child(kind: str, clip: Path, config: Config | None) -> dict[str, Any]:
+    return measured(f"{kind} on {clip.name}", "stream.bench.child", kind, clip, config=config)

@@ -28,15 +28,13 @@ from engines.choice import DEFAULT
 from engines.errors import EngineError
 from engines.load import load_engine
 from stream.assembly import assemble
+from stream.bench import subject
 from stream.bench.process import existing
 from stream.config import (
-    AggregateConfig,
-    CameraConfig,
     Config,
     DetectorConfig,
     EmotionConfig,
     EngineConfig,
-    SourceConfig,
 )
 from stream.events import EmotionSample, Event, TrackEnded
 from stream.launch import find_models
@@ -87,16 +85,16 @@ class Told:
         return cls(lived, len(ended) - len(lived), shares, tuple(samples))
 
 
-def measure(clip: Path, say: Callable[[str], None], *, changed: Config | None = None) -> dict[str, Any]:
+def measure(clip: Path, say: Callable[[str], None], *, config: Config | None = None) -> dict[str, Any]:
     """Per rate what both told, and whether all of it `passed`. Raises SourceError.
 
-    `changed` is another configuration to hold against the reference than the default one.
+    The reference has the models and thresholds of `config`, too.
     """
+    config = config or Config()
+    plain = config.model_copy(update=REFERENCE)
     rates = {}
     for name, analyse_hz in RATES:
         say(f"fidelity: {name}")
-        config = changed or Config()
-        plain = config.model_copy(update=REFERENCE)
         rates[name] = compare(
             Told.by(journey(existing(clip), analyse_hz, config, chosen=True)),
             Told.by(journey(clip, analyse_hz, plain, chosen=False)),
@@ -147,7 +145,8 @@ def compare(told: Told, reference: Told) -> dict[str, Any]:
 
 def journey(clip: Path, analyse_hz: float | None, config: Config, *, chosen: bool) -> list[Event]:
     """Every event of a clip, on the engines that a run would take (`chosen`) or on ONNX Runtime in float32."""
-    config = config.model_copy(update={"aggregate": AggregateConfig(sample_s=SAMPLE_S)})
+    often = config.aggregate.model_copy(update={"sample_s": SAMPLE_S})
+    config = config.model_copy(update={"aggregate": often})
     models = find_models(config)
     troubles: list[Trouble] = []
     engines: dict[str, Engine] = (
@@ -157,7 +156,7 @@ def journey(clip: Path, analyse_hz: float | None, config: Config, *, chosen: boo
     )
     with closing(engines["face"]) as face, closing(engines["emotion"]) as emotion:
         pipeline = Pipeline(assemble(config, face, emotion), troubles.append)
-        camera = CameraConfig(name="clip", source=str(clip), settings=SourceConfig(analyse_hz=analyse_hz))
+        camera = subject.camera(config, "clip", str(clip), analyse_hz=analyse_hz)
         timeline = Timeline(analyse_hz, camera.settings.gap_s)
         events: list[Event] = []
         with closing(make_source(camera, "s", timeline, SmallSize.of(config.detector, face.spec))) as source:

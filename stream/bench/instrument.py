@@ -22,6 +22,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from engines import machine
+from stream.config import Config
 from stream.errors import ConfigError
 from stream.urls import mask
 
@@ -97,16 +98,20 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in (names or QUICK))
 
 
-def measure(clip: Path, parts: Sequence[str], repeats: int, say: Say) -> Figures:
-    """The figures of these parts, as `--json` prints them. Raises SourceError for a clip that cannot be measured on."""
+def measure(clip: Path, parts: Sequence[str], repeats: int, say: Say, config: Config | None = None) -> Figures:
+    """The figures of these parts, as `--json` prints them. Raises SourceError for a clip that cannot be measured on.
+
+    Of `config` count the settings of the way of a frame (`subject.SECTIONS`).
+    """
+    config = config or Config()
     figures = {}
     for part in parts:
         say(f"measuring {part}")
         options = {"repeats": repeats} if part in REPEATED else {}
-        figures[part] = _module(part).measure(clip=clip, say=say, **options)
+        figures[part] = _module(part).measure(clip=clip, say=say, config=config, **options)
     return {
         "clip": clip.name,
-        "machine": this_machine(),
+        "machine": this_machine(config),
         "parts": figures,
         "reaches": judged(figures),
         "counts": counts(figures),
@@ -165,7 +170,7 @@ def engine_names(told: Figures) -> str:
     return ", ".join(sorted({fingerprint.partition("/")[0] for fingerprint in told["engines"].values()}))
 
 
-def this_machine() -> Figures:
+def this_machine(config: Config) -> Figures:
     """What the figures depend on beside the program."""
     return {
         "cpu": machine.cpu(),
@@ -174,7 +179,7 @@ def this_machine() -> Figures:
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
-        "engines": engines_in_use(),
+        "engines": engines_in_use(config),
     }
 
 
@@ -195,14 +200,12 @@ def _git(project: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def engines_in_use() -> dict[str, str]:
+def engines_in_use(config: Config) -> dict[str, str]:
     """Task -> the engine with which a run over a file begins here. Raises EngineError."""
     from engines.cache import Cache
-    from stream.config import Config
     from stream.launch import find_models
     from stream.supply import Supply
 
-    config = Config()
     engines = Supply(config, find_models(config).by_task(), Cache(), live=False, say=lambda words: None).first()
     for engine in engines.values():
         engine.close()

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from stream.bench.process import existing, measured
 from stream.bench.rtp import read_elementary
+from stream.config import Config
 
 
 def measure(
@@ -22,6 +23,7 @@ def measure(
     repeats: int = 3,
     warm_s: float = 10.0,
     hold_s: float = 5.0,
+    config: Config | None = None,
 ) -> dict[str, Any]:
     """Medians of so many rounds as `--json` prints them. Raises SourceError.
 
@@ -33,7 +35,7 @@ def measure(
         for cameras, found in rss_mb.items():
             arguments = ("live", clip, cameras, warm_s, hold_s)
             what = f"the memory of {cameras} cameras"
-            run = measured(what, "stream.bench.worker", *arguments, lasting_s=warm_s + hold_s)
+            run = measured(what, "stream.bench.worker", *arguments, config=config, lasting_s=warm_s + hold_s)
             found.append(run["rss_mb"])
             say(f"round {number} of {repeats}: {cameras} cameras, {run['rss_mb']:.0f} MB")
     return {"clip": clip.name, "repeats": repeats, **figures_of(rss_mb)}

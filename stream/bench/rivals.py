@@ -23,13 +23,15 @@ from rich.table import Table
 
 from engines.errors import EngineError
 from engines.store import find_model
+from stream.bench import subject
+from stream.config import Config
 from stream.errors import SourceError
 from stream.urls import mask
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 ENVIRONMENT = PROJECT / ".venv-rivals"
-FRAMES = 100  # of the clip's beginning: the slowest needs 20 s for them
+FRAMES = 250  # of the clip's beginning: what is loaded once hardly counts, and the slowest needs 90 s for them
 TURN_TIMEOUT_S = 600.0
 SMALL_PX = 640  # as wide as emostream makes its frames
 NAMES = {
@@ -56,18 +58,25 @@ class Entrant:
     name: str
     command: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)  # of the process's environment
+    told: str = ""  # on its standard input
     not_run: str | None = None
     turns: list[Turn] = field(default_factory=list)  # one of each round
 
 
 def measure(
-    clip: Path, say: Callable[[str], None], *, repeats: int = 5, frames: int = FRAMES, environment: Path = ENVIRONMENT
+    clip: Path,
+    say: Callable[[str], None],
+    *,
+    repeats: int = 5,
+    frames: int = FRAMES,
+    environment: Path = ENVIRONMENT,
+    config: Config | None = None,
 ) -> dict[str, Any]:
     """The figures of the first `frames` frames; times are milliseconds per frame. Raises SourceError."""
     with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
         beginning = Path(folder) / clip.name
         count = cut(clip, beginning, frames)
-        taking_part = entrants(beginning, environment)
+        taking_part = entrants(beginning, environment, config or Config())
         compete(taking_part, repeats, say)
     return {"clip": clip.name, "frames": count, "repeats": repeats, "rows": rows(taking_part, count)}
 
@@ -123,9 +132,9 @@ def cut(clip: Path, beginning: Path, frames: int) -> int:
     return count
 
 
-def entrants(clip: Path, environment: Path) -> list[Entrant]:
+def entrants(clip: Path, environment: Path, config: Config) -> list[Entrant]:
     """Everyone of NAMES, in order."""
-    own = (sys.executable, "-m", "stream.bench.child")
+    own, told = (sys.executable, "-m", "stream.bench.child"), subject.told(config)
     python = environment / "bin" / "python"
     missing = None if python.is_file() else f"{environment.name} is not here; in a checkout, make bench-rivals makes it"
 
@@ -133,8 +142,8 @@ def entrants(clip: Path, environment: Path) -> list[Entrant]:
         return Entrant(name, (str(python), str(PROGRAMS / program), str(clip), *arguments), not_run=missing)
 
     return [
-        Entrant("decode", (*own, "decode", str(clip))),
-        Entrant("emostream", (*own, "every", str(clip))),
+        Entrant("decode", (*own, "decode", str(clip)), told=told),
+        Entrant("emostream", (*own, "every", str(clip)), told=told),
         _with_yunet(rival("naive", "naive.py"), environment, str(SMALL_PX)),
         _with_yunet(rival("naive_whole", "naive.py"), environment),
         rival("recipe", "haar.py", str(SMALL_PX)),
@@ -176,7 +185,13 @@ def _turn(entrant: Entrant) -> Turn:
     variables = {**os.environ, **entrant.variables, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(
-            entrant.command, capture_output=True, text=True, timeout=TURN_TIMEOUT_S, check=False, env=variables
+            entrant.command,
+            input=entrant.told,
+            capture_output=True,
+            text=True,
+            timeout=TURN_TIMEOUT_S,
+            check=False,
+            env=variables,
         )
     except subprocess.TimeoutExpired:
         raise NotRun(f"it took longer than {TURN_TIMEOUT_S:g} s") from None

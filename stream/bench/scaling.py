@@ -19,6 +19,7 @@ from rich.table import Table
 
 from stream.bench import chart, crowd
 from stream.bench.process import existing, measured
+from stream.config import Config
 from stream.errors import SourceError
 
 PLOT = Path("emostream-scaling.png")
@@ -33,6 +34,7 @@ def measure(
     faces_s: float = 8.0,
     repeats: int = 3,
     plot: Path | None = PLOT,
+    config: Config | None = None,
 ) -> dict[str, Any]:
     """Medians of so many rounds as `--json` prints them, drawn into `plot`. Raises SourceError.
 
@@ -46,10 +48,10 @@ def measure(
         for number in range(1, repeats + 1):
             for count, runs in by_cameras.items():
                 say(f"round {number} of {repeats}: {count} cameras")
-                runs.append(_run(clip, count))
+                runs.append(_run(clip, count, config))
             for count, runs in by_faces.items():
                 say(f"round {number} of {repeats}: {count} faces")
-                runs.append(_run(crowds[count], 1))
+                runs.append(_run(crowds[count], 1, config))
     figures = {
         "clip": clip.name,
         "repeats": repeats,
@@ -76,8 +78,9 @@ def report(figures: dict[str, Any]) -> Table:
     return drawn
 
 
-def _run(clip: Path, cameras: int) -> dict[str, Any]:
-    run = measured(f"{cameras} times {clip.name}", "stream.bench.worker", "files", clip, cameras)
+def _run(clip: Path, cameras: int, config: Config | None) -> dict[str, Any]:
+    what = f"{cameras} times {clip.name}"
+    run = measured(what, "stream.bench.worker", "files", clip, cameras, config=config)
     if run["failed"]:
         raise SourceError(f"{clip.name}: {next(iter(run['failed'].values()))}")
     return run

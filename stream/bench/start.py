@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from stream.bench import subject
+from stream.config import Config
 from stream.errors import SourceError
 from stream.urls import mask
 
@@ -28,18 +30,15 @@ EMOTION = b'"type":"emotion.'
 
 
 def measure(
-    clip: Path, say: Callable[[str], None], *, repeats: int = 5, arguments: Sequence[str] = ()
+    clip: Path, say: Callable[[str], None], *, repeats: int = 5, config: Config | None = None
 ) -> dict[str, Any]:
-    """Medians in seconds; `first_emotion_s` is null for a clip without a face. Raises SourceError.
-
-    `arguments` are further ones for `emostream run`.
-    """
+    """Medians in seconds; `first_emotion_s` is null for a clip without a face. Raises SourceError."""
     if not clip.is_file():
         raise SourceError(f"{mask(str(clip))}: no such file; name a video to measure on")
     starts = []
     for number in range(1, repeats + 1):
         say(f"start {number} of {repeats}")
-        starts.append(_start(clip, arguments))
+        starts.append(_start(clip, config or Config()))
     emotions = [emotion_s for _, emotion_s in starts if emotion_s is not None]
     return {
         "clip": clip.name,
@@ -59,11 +58,13 @@ def report(figures: dict[str, Any]) -> Table:
     return drawn
 
 
-def _start(clip: Path, arguments: Sequence[str]) -> tuple[float, float | None]:
+def _start(clip: Path, config: Config) -> tuple[float, float | None]:
     """Seconds from starting a process to the first event, and to the first emotion if there came one."""
     with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
-        out = Path(folder) / "events.jsonl"
-        command = [sys.executable, "-m", "stream", "run", str(clip), "--out", str(out), "--hold", "0", *arguments]
+        out, settings = Path(folder) / "events.jsonl", Path(folder) / "settings.yaml"
+        settings.write_text(subject.told(config))  # JSON is YAML
+        options = ("--config", str(settings), "--out", str(out), "--hold", "0")
+        command = [sys.executable, "-m", "stream", "run", str(clip), *options]
         environment = {**os.environ, "XDG_STATE_HOME": folder, "XDG_RUNTIME_DIR": folder}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start would compile the whole program anew
         with (Path(folder) / "log").open("w+") as log:

@@ -2,7 +2,7 @@
 
 `live CLIP CAMERAS WARM_S HOLD_S`: so many cameras over RTSP, from a server in another process; measured for HOLD_S once
 all have come and WARM_S have passed. `files CLIP CAMERAS`: the same clip under so many names, as files, which never
-drop a frame. Each with a private Redis. Prints one JSON object.
+drop a frame. Each with a private Redis. Settings come on standard input (`subject.py`). Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ import av
 from engines.cache import Cache
 from engines.choice import DEFAULT, remembered
 from engines.load import backend
-from stream.bench import proc
+from stream.bench import proc, subject
 from stream.bench.camera_server import CameraServer
 from stream.bench.rules import Sample, growth_ms, latency_ms
 from stream.cameras import THREAD
-from stream.config import CameraConfig, Config, EngineConfig, RunConfig
+from stream.config import Config, EngineConfig, RunConfig, Section
 from stream.detectors.base import Detector
 from stream.detectors.gaze import Area, Boxes
 from stream.events import CameraStatus, EmotionSample
@@ -115,13 +115,14 @@ class Mark:
 class Meter:
     """Looks into a run of live cameras: waits, measures, and asks for the end."""
 
-    def __init__(self, cameras: int, server_pid: int, warm_s: float, hold_s: float) -> None:
+    def __init__(self, cameras: int, analyse_hz: float, server_pid: int, warm_s: float, hold_s: float) -> None:
         self.samples: list[Sample] = []  # written by the publish thread
         self.engines: dict[str, str] = {}
         self.marks: list[Mark] = []
         self.rss_mb = 0.0
         self.stages = Stages()
-        self._cameras, self._server_pid, self._warm_s, self._hold_s = cameras, server_pid, warm_s, hold_s
+        self._cameras, self._analyse_hz = cameras, analyse_hz
+        self._server_pid, self._warm_s, self._hold_s = server_pid, warm_s, hold_s
         self._thread: threading.Thread | None = None
 
     def probe(self) -> Probe:
@@ -184,14 +185,13 @@ class Meter:
         first, last = self.marks
         seconds = last.at_s - first.at_s
         samples = [sample for sample in self.samples if first.at_s <= sample.stored_s < last.at_s]
-        analyse_hz = _camera("cam", "").settings.analyse_hz or 0.0
         return {
             "cameras": self._cameras,
             "came": len(self.stages.seen),
             "seconds": round(seconds, 2),
             "cores": {part: round((last.cpu_s[part] - first.cpu_s[part]) / seconds, 4) for part in last.cpu_s},
             "frames": {
-                "wanted": round(self._cameras * analyse_hz * seconds),
+                "wanted": round(self._cameras * self._analyse_hz * seconds),
                 "analysed": last.frames - first.frames,
                 "skipped": dict(last.skipped - first.skipped),
             },
@@ -204,37 +204,34 @@ class Meter:
         }
 
 
-def live(clip: Path, cameras: int, warm_s: float, hold_s: float) -> dict[str, Any]:
+def live(config: Config, clip: Path, cameras: int, warm_s: float, hold_s: float) -> dict[str, Any]:
     """The figures of so many cameras in real time."""
     with CameraServer(clip) as server, tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
-        meter = Meter(cameras, server.pid, warm_s, hold_s)
-        sources = tuple(_camera(f"cam{number}", server.url(number)) for number in range(cameras))
-        config = Config(cameras=sources, engine=_engine(), run=RunConfig(private_redis=Path(folder)))
-        launch(config, say=lambda words: None, probe=meter.probe())
+        meter = Meter(cameras, config.source.analyse_hz or 0.0, server.pid, warm_s, hold_s)
+        sources = [server.url(number) for number in range(cameras)]
+        launch(_run(config, sources, folder, engine=_engine(config)), say=lambda words: None, probe=meter.probe())
         meter.close()
     return meter.figures()
 
 
-def _engine() -> EngineConfig:
+def _engine(config: Config) -> EngineConfig:
     """What was chosen on this machine, or else what every run begins with: as in the other parts of the bench.
 
     An engine that a live run builds beside its cameras would be measured with them.
     """
-    config, cache = Config(), Cache()
+    cache = Cache()
     models = find_models(config).by_task().values()
     chosen = all(remembered(model, options_of(config), cache) for model in models)
-    return EngineConfig(wait=True) if chosen else EngineConfig(backend=DEFAULT)
+    return config.engine.model_copy(update={"wait": True} if chosen else {"backend": DEFAULT})
 
 
-def files(clip: Path, cameras: int) -> dict[str, Any]:
+def files(config: Config, clip: Path, cameras: int) -> dict[str, Any]:
     """CPU seconds of a run over the clip under so many names; `fixed_s` were spent before the first camera began."""
     stages, begun = Stages(), list[float]()
     cpu_s = _cpu_s()
     with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
-        sources = tuple(_camera(f"cam{number}", str(clip)) for number in range(cameras))
-        config = Config(cameras=sources, run=RunConfig(private_redis=Path(folder)))
         probe = Probe(started=lambda _: begun.append(_cpu_s()), parts=stages.around)
-        ended = launch(config, say=lambda words: None, probe=probe)
+        ended = launch(_run(config, [str(clip)] * cameras, folder), say=lambda words: None, probe=probe)
     return {
         "cameras": cameras,
         "fixed_s": begun[0] - cpu_s,
@@ -250,16 +247,19 @@ def files(clip: Path, cameras: int) -> dict[str, Any]:
 
 def main() -> None:
     kind, clip, cameras, *times = sys.argv[1:]
+    config = subject.heard()
     Path(clip).read_bytes()  # into the page cache
     for module in LATE:
         importlib.import_module(module)
     backend(DEFAULT)
     run = live if kind == "live" else files
-    print(json.dumps(run(Path(clip), int(cameras), *map(float, times))))
+    print(json.dumps(run(config, Path(clip), int(cameras), *map(float, times))))
 
 
-def _camera(name: str, source: str) -> CameraConfig:
-    return CameraConfig(name=name, source=source)
+def _run(config: Config, sources: Sequence[str], folder: str, **sections: Section) -> Config:
+    """Of these sources, with a private Redis in the folder."""
+    cameras = tuple(subject.camera(config, f"cam{number}", source) for number, source in enumerate(sources))
+    return config.model_copy(update={"cameras": cameras, "run": RunConfig(private_redis=Path(folder)), **sections})
 
 
 def _cpu_s() -> float:

@@ -107,6 +107,8 @@ def test_bad_input_is_one_sentence_before_anything_is_measured(emostream: Run, t
     for arguments, words in (
         (("--part", "speed"), "bench has no part 'speed'"),
         (("--append", tmp_path / "none.md"), "it cannot be read"),
+        (("--append", tmp_path / "none.md", "--config", tmp_path / "none.yaml"), "leave out --append or --config"),
+        (("--config", tmp_path / "none.yaml"), "the configuration cannot be read"),
         ((tmp_path / "none.mp4", "--part", "start"), "no such file"),
         ((tmp_path / "none.mp4", "--part", "rivals"), "no such file"),
     ):

@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import pytest
 
-from stream.bench import capacity, memory, scaling
+from stream.bench import capacity, memory, scaling, subject
 from stream.bench.chart import Panel, draw, nice_step
 from stream.bench.process import measured
+from stream.config import Config, DetectorConfig, EmotionConfig, RedisConfig, SourceConfig
 from stream.errors import ConfigError, SourceError
 
 
@@ -63,6 +64,28 @@ class TestSearch:
     def test_a_video_without_faces_has_no_latency(self) -> None:
         with pytest.raises(SourceError, match="latency is measured on a video with faces"):
             capacity.search(lambda n, _: run(n, samples=0, latency_ms=None), print, 20.0, 120.0, 4, 64)
+
+
+def test_a_measurement_is_told_the_settings_and_no_secret() -> None:
+    config = Config(
+        source=SourceConfig(analyse_hz=2.0, rtsp_transport="udp"),
+        emotion=EmotionConfig(read_hz=None),
+        redis=RedisConfig(url="redis://:secret@host"),
+    )
+    told = subject.told(config)
+    assert "secret" not in told
+    assert Config.model_validate_json(told) == config.model_copy(update={"redis": RedisConfig()})
+    camera = subject.camera(config, "lobby", "rtsp://camera/", analyse_hz=None)
+    assert camera.settings == config.source.model_copy(update={"analyse_hz": None})
+
+
+def test_a_measurement_follows_the_settings(face_clip: Path) -> None:
+    blind = Config(detector=DetectorConfig(score_threshold=1.0))
+    found = [
+        measured("a file", "stream.bench.worker", "files", face_clip, 1, config=config)["faces"]
+        for config in (None, blind)
+    ]
+    assert found[0] > found[1] == 0
 
 
 @pytest.mark.alone
