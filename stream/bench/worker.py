@@ -19,7 +19,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,17 @@ import av
 from engines.cache import Cache
 from engines.choice import DEFAULT, remembered
 from engines.load import backend
-from stream.bench import proc, subject
+from stream import proc
+from stream.bench import subject
 from stream.bench.camera_server import CameraServer
 from stream.bench.rules import Sample, growth_ms, latency_ms
 from stream.cameras import THREAD
 from stream.config import Config, EngineConfig, RunConfig, Section
-from stream.detectors.base import Detector
 from stream.detectors.gaze import Area, Boxes
 from stream.events import CameraStatus, EmotionSample
 from stream.launch import find_models, launch
-from stream.pipeline import FaceClassifier, Parts
-from stream.probe import Probe
+from stream.pipeline import Parts
+from stream.probe import Observer, Probe
 from stream.records import Faces, Frame, Scores, Tracks
 from stream.runtime import PUBLISH, Worker
 from stream.sinks.base import Accepted
@@ -70,33 +70,30 @@ class Stages:
 
     def around(self, parts: Parts) -> Parts:
         """The same stages, timed."""
-        timed = _Timed(self, parts.detector, parts.classifier)
-        return replace(parts, detector=timed, classifier=timed)
+        return _Timed(self, parts).around()
 
 
-class _Timed:
-    """Behind the protocols Detector and FaceClassifier."""
-
-    def __init__(self, stages: Stages, detector: Detector, classifier: FaceClassifier) -> None:
-        self.follows, self.most = detector.follows, detector.most
-        self._stages, self._detector, self._classifier = stages, detector, classifier
+class _Timed(Observer):
+    def __init__(self, stages: Stages, parts: Parts) -> None:
+        super().__init__(parts)
+        self._stages = stages
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
         with self._stages.detecting():
-            return self._detector.search(frames, areas)
+            return super().search(frames, areas)
 
     def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
         self._stages.frames += len(frames)  # called once for every step, before the search
         self._stages.seen.update(frame.camera_id for frame in frames)
         with self._stages.detecting():
-            return self._detector.follow(frames, expected)
+            return super().follow(frames, expected)
 
     def classify(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
     ) -> list[Scores]:
         self._stages.faces += sum(map(len, tracks))
         began_s = time.thread_time()
-        scores = self._classifier.classify(frames, tracks, due)
+        scores = super().classify(frames, tracks, due)
         self._stages.classify_s += time.thread_time() - began_s
         return scores
 

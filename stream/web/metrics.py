@@ -22,7 +22,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, get_args
@@ -33,14 +33,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream.bench import proc
+from stream import proc
 from stream.cameras import THREAD
 from stream.clocks import utc_now
 from stream.config import PrivacyConfig
-from stream.detectors.base import Detector
 from stream.detectors.gaze import Area, Boxes
 from stream.events import CameraStatus, TrackEnded, TrackStarted
-from stream.pipeline import FaceClassifier, Parts
+from stream.pipeline import Parts
+from stream.probe import Observer
 from stream.records import Faces, Frame, Scores, Tracks
 from stream.sinks.base import Accepted, HighWater
 
@@ -115,8 +115,7 @@ class Metrics:
 
     def around(self, parts: Parts) -> Parts:
         """The same stages, counted and timed."""
-        timed = _Timed(self, parts.detector, parts.classifier)
-        return replace(parts, detector=timed, classifier=timed)
+        return _Timed(self, parts).around()
 
     def accepted(self, batch: Sequence[Accepted]) -> None:
         """These events will be delivered, or named by a gap."""
@@ -256,26 +255,23 @@ class _AtScrape(Collector):
         return ()  # else it would be collected once while nobody is there to ask
 
 
-class _Timed:
-    """Behind the protocols Detector and FaceClassifier; used by the analysis thread alone.
+class _Timed(Observer):
+    """A detector is asked several times in a step: its seconds are told together, when the classifier has its turn."""
 
-    A detector is asked several times in one step, so its seconds are told together, once the classifier's turn comes.
-    """
-
-    def __init__(self, metrics: Metrics, detector: Detector, classifier: FaceClassifier) -> None:
-        self.follows, self.most = detector.follows, detector.most
-        self._metrics, self._detector, self._classifier = metrics, detector, classifier
+    def __init__(self, metrics: Metrics, parts: Parts) -> None:
+        super().__init__(parts)
+        self._metrics = metrics
         self._frames, self._seconds = 0, 0.0  # of this step so far
 
     def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
         with self._detecting():
-            found = self._detector.follow(frames, expected)
+            found = super().follow(frames, expected)
         self._frames += len(frames)
         return found
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
         with self._detecting():
-            return self._detector.search(frames, areas)
+            return super().search(frames, areas)
 
     def classify(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
@@ -284,7 +280,7 @@ class _Timed:
             self._metrics.found(self._frames, self._seconds)
             self._frames, self._seconds = 0, 0.0
         began_s = time.perf_counter()
-        scores = self._classifier.classify(frames, tracks, due)
+        scores = super().classify(frames, tracks, due)
         self._metrics.classified(frames, tracks, sum(map(sum, due)), time.perf_counter() - began_s)
         return scores
 

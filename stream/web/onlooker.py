@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from stream.detectors.base import Detector
 from stream.detectors.gaze import Area, Boxes
-from stream.pipeline import FaceClassifier, Parts
+from stream.pipeline import Parts
+from stream.probe import Observer
 from stream.records import Faces, Frame, Scores, Tracks
 from stream.web.preview import Preview
 from stream.web.view import LiveView
@@ -18,24 +17,20 @@ from stream.web.view import LiveView
 def around(parts: Parts, view: LiveView, preview: Preview) -> Parts:
     """The same parts, looked at: called again for each engine that takes over."""
     view.engines(parts.engines)
-    looking = _Onlooker(parts.detector, parts.classifier, view, preview)
-    return replace(parts, detector=looking, classifier=looking)
+    return _Onlooker(parts, view, preview).around()
 
 
-class _Onlooker:
-    """Used by the analysis thread."""
-
-    def __init__(self, detector: Detector, classifier: FaceClassifier, view: LiveView, preview: Preview) -> None:
-        self.follows, self.most = detector.follows, detector.most
-        self._detector, self._classifier = detector, classifier
+class _Onlooker(Observer):
+    def __init__(self, parts: Parts, view: LiveView, preview: Preview) -> None:
+        super().__init__(parts)
         self._view, self._preview = view, preview
         self._found: dict[str, list[Boxes]] = {}  # of each camera's frame that is on its way
 
     def search(self, frames: Sequence[Frame], areas: Sequence[Sequence[Area]]) -> list[Faces]:
-        return self._note(frames, self._detector.search(frames, areas))
+        return self._note(frames, super().search(frames, areas))
 
     def follow(self, frames: Sequence[Frame], expected: Sequence[Boxes]) -> list[Faces]:
-        return self._note(frames, self._detector.follow(frames, expected))
+        return self._note(frames, super().follow(frames, expected))
 
     def classify(
         self, frames: Sequence[Frame], tracks: Sequence[Tracks], due: Sequence[Sequence[bool]]
@@ -44,7 +39,7 @@ class _Onlooker:
             found = self._found.pop(frame.camera_id, [])
             self._view.analysed(frame)
             self._preview.offer(frame, np.concatenate([*found, np.zeros((0, 4), np.float32)]), seen)
-        return self._classifier.classify(frames, tracks, due)
+        return super().classify(frames, tracks, due)
 
     def _note(self, frames: Sequence[Frame], faces: list[Faces]) -> list[Faces]:
         for frame, found in zip(frames, faces, strict=True):
