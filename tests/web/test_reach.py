@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import threading
 import time
@@ -23,6 +24,15 @@ pytestmark = pytest.mark.alone
 CAMERAS, FACES = 16, 4
 TOLD_S = 0.5  # between two samples of a face
 SECONDS = 3.0
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """Garbage collection looks through all that other tests left behind, in whichever thread it begins: not now."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -73,14 +83,15 @@ def test_the_page_comes_at_once_and_is_small(browser: Browser, crowd: CrowdServe
 def test_a_crowd_is_drawn_smoothly_and_costs_little(browser: Browser, crowd: CrowdServer) -> None:
     with browser.page(crowd.url) as shown, told(crowd) as costs:
         expect(shown.page.get_by_role("article")).to_have_count(CAMERAS)
-        cpu_s, began_s = crowd.cpu_s(), time.monotonic()
+        cpu_s, tellings, began_s = crowd.cpu_s(), len(costs), time.monotonic()
         gaps = shown.gaps_ms(SECONDS)
-        share = (crowd.cpu_s() - cpu_s + sum(costs)) / (time.monotonic() - began_s)
+        serving_s, telling_s, lasted_s = crowd.cpu_s() - cpu_s, sum(costs[tellings:]), time.monotonic() - began_s
         assert shown.errors == []
     rate, slow = 1000 / statistics.mean(gaps), sum(gap > 1000 / 30 + 1 for gap in gaps)
+    share = (serving_s + telling_s) / lasted_s
     print(f"\n{rate:.0f} frames a second, {slow} of {len(gaps)} longer than 1/30 s; server {share:.1%} of a core")
     assert rate > 30
-    assert share < 0.10  # wanted: 0.03
+    assert share < 0.10, (serving_s, telling_s)  # wanted: 0.03
 
 
 def test_a_watched_picture_costs_little() -> None:
