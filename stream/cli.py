@@ -287,12 +287,13 @@ def bench(
     parts = instrument.chosen(part or [])
     if append is not None and config is not None:
         raise ConfigError("a row of the table is of the default settings; leave out --append or --config")
+    measured = None if config is None else settings.load(config, {})
     if append is not None:
         table.check(append)
     with tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
         if clip is None:
             *_, clip = make_clips(Path(folder))
-        figures = instrument.measure(clip, parts, repeats, say, settings.load(config, {}))
+        figures = instrument.measure(clip, parts, repeats, say, measured)
     if as_json:
         answer(figures)
     else:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from stream.bench import subject
 from stream.bench.process import available_cores, existing, measured
 from stream.bench.rtp import read_elementary
 from stream.bench.rules import MOST_SKIPPED, REACH_MS, bound, largest, why_not_held
@@ -57,7 +58,8 @@ def measure(
         what, arguments = f"{cameras} cameras", ("live", clip, cameras, warm_s, lasting_s)
         return measured(what, "stream.bench.worker", *arguments, config=config, lasting_s=warm_s + lasting_s)
 
-    return {"clip": clip.name, **search(run, say, step_s, hold_s, first, most)}
+    analyse_hz = (config or Config()).source.analyse_hz
+    return {"clip": clip.name, "analyse_hz": analyse_hz, **search(run, say, step_s, hold_s, first, most)}
 
 
 def search(
@@ -100,7 +102,8 @@ def report(figures: dict[str, Any]) -> Table:
     held, limit = figures["held"], figures["limit"]
     columns = [run for run in (held, limit) if run is not None]
     names = [f"{run['cameras']} cameras, {'held' if run is held else 'too many'}" for run in columns]
-    drawn = Table("", *names, title=f"{figures['clip']}: {figures['cameras']} cameras in real time")
+    title = f"{figures['clip']}: {figures['cameras']} cameras in real time, {subject.rate(figures['analyse_hz'])}"
+    drawn = Table("", *names, title=title)
     for percent in ("p50", "p95", "p99"):
         cells = [f"{run['latency_ms'][percent]:.0f} ms" if run["latency_ms"] else "no event" for run in columns]
         drawn.add_row(f"packet to event in Redis, {percent}", *cells)

@@ -101,9 +101,8 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 def measure(clip: Path, parts: Sequence[str], repeats: int, say: Say, config: Config | None = None) -> Figures:
     """The figures of these parts, as `--json` prints them. Raises SourceError for a clip that cannot be measured on.
 
-    Of `config` count the settings of the way of a frame (`subject.SECTIONS`).
+    Of `config` count the settings of the way of a frame (`subject.SECTIONS`). What is wanted, is of the defaults.
     """
-    config = config or Config()
     figures = {}
     for part in parts:
         say(f"measuring {part}")
@@ -111,9 +110,9 @@ def measure(clip: Path, parts: Sequence[str], repeats: int, say: Say, config: Co
         figures[part] = _module(part).measure(clip=clip, say=say, config=config, **options)
     return {
         "clip": clip.name,
-        "machine": this_machine(config),
+        "machine": this_machine(config or Config()),
         "parts": figures,
-        "reaches": judged(figures),
+        "reaches": judged(figures) if config is None else [],
         "counts": counts(figures),
     }
 
@@ -135,7 +134,8 @@ def counts(parts: Figures) -> str | None:
 def report(figures: Figures) -> RenderableType:
     """The tables of all parts that were run, and the verdicts."""
     tables = [_module(part).report(told) for part, told in figures["parts"].items()]
-    return Group(*tables, verdicts(figures), machine_line(figures["machine"]))
+    judged = [verdicts(figures)] if figures["reaches"] else []
+    return Group(*tables, *judged, machine_line(figures["machine"]))
 
 
 def verdicts(figures: Figures) -> Table:

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.table import Table
 
-from stream.bench import chart, crowd
+from stream.bench import chart, crowd, subject
 from stream.bench.process import existing, measured
 from stream.config import Config
 from stream.errors import SourceError
@@ -55,6 +55,7 @@ def measure(
     figures = {
         "clip": clip.name,
         "repeats": repeats,
+        "analyse_hz": (config or Config()).source.analyse_hz,
         "cameras": [_of_cameras(number, by_cameras) for number in cameras],
         "faces": [_of_faces(number, runs) for number, runs in by_faces.items()],
     }
@@ -66,7 +67,8 @@ def measure(
 
 def report(figures: dict[str, Any]) -> Table:
     """The figures for people."""
-    drawn = Table("CPU per source frame", "ms", "", title=f"{figures['clip']}, everything, 5 analyses a second")
+    rate = subject.rate(figures["analyse_hz"])
+    drawn = Table("CPU per source frame", "ms", "", title=f"{figures['clip']}, everything, {rate}")
     first = figures["cameras"][0]["cameras"]
     for row in figures["cameras"]:
         drawn.add_row(f"cameras: {row['cameras']}", f"{row['ms']:.2f}", f"{row['ratio']:.2f} times that of {first}")
@@ -118,4 +120,4 @@ def _draw(plot: Path, figures: dict[str, Any]) -> None:
     for name, of, scale in (("cameras", figures["clip"], math.log2), ("faces", "one 1080p camera", float)):
         numbers, spent_ms = [row[name] for row in figures[name]], tuple(row["ms"] for row in figures[name])
         panels.append(chart.Panel(f"{name} ({of})", tuple(map(str, numbers)), tuple(map(scale, numbers)), spent_ms))
-    chart.draw(plot, "CPU per source frame, everything at 5 analyses a second", "ms", panels)
+    chart.draw(plot, f"CPU per source frame, everything, {subject.rate(figures['analyse_hz'])}", "ms", panels)

@@ -23,6 +23,11 @@ def heard() -> Config:
     return Config() if sys.stdin.isatty() else Config.model_validate_json(sys.stdin.read() or "{}")
 
 
+def rate(analyse_hz: float | None) -> str:
+    """In words."""
+    return "every frame analysed" if analyse_hz is None else f"{analyse_hz:g} analyses a second"
+
+
 def camera(config: Config, name: str, source: str, **settings: Any) -> CameraConfig:
     """Read as `source` of the configuration says, but for these `settings`."""
     return CameraConfig(name=name, source=source, settings=config.source.model_copy(update=settings))

@@ -204,7 +204,7 @@ class Meter:
 def live(config: Config, clip: Path, cameras: int, warm_s: float, hold_s: float) -> dict[str, Any]:
     """The figures of so many cameras in real time."""
     with CameraServer(clip) as server, tempfile.TemporaryDirectory(prefix="emostream-bench-") as folder:
-        meter = Meter(cameras, config.source.analyse_hz or 0.0, server.pid, warm_s, hold_s)
+        meter = Meter(cameras, _analysed_hz(config, clip), server.pid, warm_s, hold_s)
         sources = [server.url(number) for number in range(cameras)]
         launch(_run(config, sources, folder, engine=_engine(config)), say=lambda words: None, probe=meter.probe())
         meter.close()
@@ -257,6 +257,13 @@ def _run(config: Config, sources: Sequence[str], folder: str, **sections: Sectio
     """Of these sources, with a private Redis in the folder."""
     cameras = tuple(subject.camera(config, f"cam{number}", source) for number, source in enumerate(sources))
     return config.model_copy(update={"cameras": cameras, "run": RunConfig(private_redis=Path(folder)), **sections})
+
+
+def _analysed_hz(config: Config, clip: Path) -> float:
+    """Of one camera: as is configured, but no more than it has."""
+    with av.open(str(clip)) as container:
+        rate_hz = float(container.streams.video[0].average_rate or 0.0)
+    return min(config.source.analyse_hz or rate_hz, rate_hz)
 
 
 def _cpu_s() -> float:

@@ -127,3 +127,12 @@ def test_a_run_without_fidelity_is_told_and_gets_no_row(emostream: Run, face_cli
     assert "does not count: fidelity was not run" in ended.out
     assert ended.sentence.startswith("no row was added")
     assert (tmp_path / "figures.md").read_text() == text
+
+
+def test_other_settings_are_measured_and_not_judged(emostream: Run, face_clip: Path, tmp_path: Path) -> None:
+    config = tmp_path / "rarely.yaml"
+    config.write_text("source: {analyse_hz: 1.0}")
+    ended = emostream("bench", face_clip, "--part", "fidelity", "--config", config)
+    assert ended.code == 0, ended.err
+    assert "boxes, mean IoU" in ended.out
+    assert "reaches" not in ended.out

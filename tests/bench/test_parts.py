@@ -54,12 +54,14 @@ class TestSearch:
         figures, tried = self.search(6, 4)
         assert tried[-3:] == [(6, 120.0), (5, 120.0), (4, 120.0)]
         assert (figures["cameras"], figures["searched"], figures["limit"]["cameras"]) == (4, 6, 5)
-        assert "6 cameras were held for a shorter time" in str(capacity.report({"clip": "c", **figures}).caption)
+        assert "6 cameras were held for a shorter time" in str(
+            capacity.report({"clip": "c", "analyse_hz": 5.0, **figures}).caption
+        )
 
     def test_none_is(self) -> None:
         figures, _ = self.search(0, 0)
         assert (figures["cameras"], figures["held"], figures["limit"]["cameras"]) == (0, None, 1)
-        assert "not one camera was held" in str(capacity.report({"clip": "c", **figures}).caption)
+        assert "not one camera was held" in str(capacity.report({"clip": "c", "analyse_hz": 5.0, **figures}).caption)
 
     def test_a_video_without_faces_has_no_latency(self) -> None:
         with pytest.raises(SourceError, match="latency is measured on a video with faces"):
@@ -86,6 +88,14 @@ def test_a_measurement_follows_the_settings(face_clip: Path) -> None:
         for config in (None, blind)
     ]
     assert found[0] > found[1] == 0
+
+
+@pytest.mark.alone
+def test_every_frame_of_a_camera_is_wanted_where_that_is_asked_for(face_clip: Path) -> None:
+    every = Config(source=SourceConfig(analyse_hz=None))
+    figures = measured("a camera", "stream.bench.worker", "live", face_clip, 1, 0.5, 1.0, config=every)
+    assert figures["frames"]["wanted"] == pytest.approx(25, abs=3)
+    assert figures["frames"]["analysed"] > 10
 
 
 @pytest.mark.alone
