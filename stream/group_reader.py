@@ -147,6 +147,7 @@ class GroupReader(Reader):
         entries = answer[0][1] if answer else []
         if not entries:
             lease.catching_up = False
+            self._idle.restart()  # nothing was waited for yet
             return
         yield from self._work_off(camera_id, lease, entries)
         lease.after = entries[-1][0].decode()
@@ -177,7 +178,7 @@ class GroupReader(Reader):
                 yield from self._tend()
             if lease.until_s <= self._monotonic():
                 yield from self._take(camera_id)
-            if self.over or self._leases.get(camera_id) is not lease:
+            if self._wish.stopped() or self._leases.get(camera_id) is not lease:
                 return
             entry = decode(entry_id, fields)
             if self._known[camera_id].missing(entry):
@@ -200,6 +201,7 @@ class GroupReader(Reader):
             yield from self._hand_out(camera_id, entry)
             self._done[camera_id] = entry.id
         yield Call(("XACK", stream_key(camera_id), self._member.group, str(entry.id)))
+        self._idle.restart()  # a Redis that is slow to acknowledge is not idleness
 
     def _key(self, camera_id: str) -> str:
         return group_key(camera_id, self._member.group)

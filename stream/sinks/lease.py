@@ -51,6 +51,7 @@ class Leases:
         self._worker = worker
         self._lease_ms = int(config.lease_s * 1000)
         self._redis = connect(config.url, config.timeout_s)
+        self._asking = threading.Lock()  # what Redis is asked to do and _held change together
         self._lock = threading.Lock()  # guards _held
         self._held: set[str] = set()
 
@@ -62,30 +63,27 @@ class Leases:
 
     def lease(self, camera_id: str) -> bool:
         """Take the camera; False when another worker holds it."""
-        if not self._run(TAKE, lease_key(camera_id), self._lease_ms):
-            return False
-        with self._lock:
-            self._held.add(camera_id)
-        return True
+        with self._asking:
+            if not self._run(TAKE, lease_key(camera_id), self._lease_ms):
+                return False
+            with self._lock:
+                self._held.add(camera_id)
+            return True
 
     def renew(self) -> frozenset[str]:
         """Renew every lease and say that this worker lives; to be called several times within `redis.lease_s`.
 
         Returns the cameras that are another worker's now: they are not held any more.
         """
-        lost = frozenset(
-            camera_id for camera_id in self.held if not self._run(TAKE, lease_key(camera_id), self._lease_ms)
-        )
-        with self._lock:
-            self._held -= lost
+        lost = frozenset(camera_id for camera_id in self.held if not self._renew(camera_id))
         self._beat()
         return lost
 
     def release(self, camera_id: str) -> None:
         """Give the camera up at once; nothing happens if it is not ours."""
-        with self._lock:
-            self._held.discard(camera_id)
-        self._run(RELEASE, lease_key(camera_id))
+        with self._asking:
+            self._drop(camera_id)
+            self._run(RELEASE, lease_key(camera_id))
 
     def close(self) -> None:
         """Give up everything that is held, as far as Redis answers, and the connection. May be called twice."""
@@ -94,6 +92,18 @@ class Leases:
                 self.release(camera_id)
             self._redis.delete(worker_key(self._worker))
         self._redis.close()
+
+    def _renew(self, camera_id: str) -> bool:
+        """False when it is another worker's now. One that was released meanwhile is not taken back."""
+        with self._asking:
+            if camera_id in self.held and not self._run(TAKE, lease_key(camera_id), self._lease_ms):
+                self._drop(camera_id)
+                return False
+            return True
+
+    def _drop(self, camera_id: str) -> None:
+        with self._lock:
+            self._held.discard(camera_id)
 
     def _beat(self) -> None:
         words = {"host": socket.gethostname(), "pid": os.getpid(), "cameras": sorted(self.held)}

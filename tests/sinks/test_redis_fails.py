@@ -213,6 +213,12 @@ class TestNetwork:
             assert "cannot be reached" in str(program.error)
         assert proxy.cuts == 1
 
+    def test_a_redis_that_is_slow_to_acknowledge_is_not_idleness(self, server: RedisServer, proxy: Proxy) -> None:
+        publish(server.url, samples(6))
+        proxy.delay_s = 0.15  # each way
+        heard = subscribe(proxy.url, group="g", from_="start", idle_s=0.2)
+        assert seqs(list(heard)) == [0, 1, 2, 3, 4, 5]
+
     def test_a_connection_that_is_half_open(self, server: RedisServer, proxy: Proxy, told: Told) -> None:
         with reading(subscribe, proxy.url, group="g", from_="start", timeout_s=0.3, lease_s=1.0) as program:
             steps = (samples(20), proxy.swallow, samples(20), told.has("did not answer in time"), told.well)

@@ -32,9 +32,9 @@ class CrowdServer:
         self.view.observe(crowd.arrival(cameras, faces))
         self._time_s = 0.0
         self.tell(PAST)
-        self._control = ListedCameras()
+        self.control = ListedCameras()
         for name in crowd.names(cameras):
-            self._control.infos[name] = CameraInfo(
+            self.control.infos[name] = CameraInfo(
                 name, "rtsp://camera/", "live", None, None, 5.0, {"too_late": 3}, 1, 0
             )
         self._port = free_port()
@@ -54,8 +54,8 @@ class CrowdServer:
     def start(self) -> None:
         config = WebConfig(address=f"127.0.0.1:{self._port}")
         metrics = Metrics(self._privacy)
-        metrics.bind(self._control)
-        app = make_app(WebParts(self._control, self.view, metrics, self.preview, config, self._privacy), limits=FREELY)
+        metrics.bind(self.control)
+        app = make_app(WebParts(self.control, self.view, metrics, self.preview, config, self._privacy), limits=FREELY)
         self._running.enter_context(serving(app, self._running.enter_context(listening(config))))
 
     def stop(self) -> None:

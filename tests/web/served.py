@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ class ListedCameras:
         self.infos: dict[str, CameraInfo] = {}
         self.troubles: list[str] = []
         self.ended: list[str] = []
+        self.late: dict[str, threading.Event] = {}  # camera -> when its coming or going is answered
 
     def cameras(self) -> list[CameraInfo]:
         return list(self.infos.values())
@@ -37,11 +39,17 @@ class ListedCameras:
         if name in self.infos:
             raise CameraTaken(f"a camera {name} is there already")
         self.infos[name] = CameraInfo(name, mask(source), "connecting", None, None, 5.0, {}, 0, 0)
+        self._wait(name)
         return self.infos[name]
 
     def remove(self, name: str) -> None:
         if self.infos.pop(name, None) is None:
             raise CameraUnknown(f"there is no camera {name}")
+        self._wait(name)
+
+    def _wait(self, name: str) -> None:
+        if name in self.late:
+            self.late[name].wait()
 
     def ready(self) -> list[str]:
         return self.troubles
@@ -73,4 +81,4 @@ def served(
 
 def client(listener: Listener, **headers: str) -> httpx.Client:
     """Of the address that is listened at, with these headers; it follows no redirection."""
-    return httpx.Client(base_url=listener.url, headers=headers, trust_env=False)
+    return httpx.Client(base_url=listener.url, headers=headers, trust_env=False, timeout=30.0)

@@ -408,7 +408,7 @@ async function add(event) {
   try {
     await ask("/api/cameras", { method: "POST", body: JSON.stringify(body) });
     say(`${body.name} was added.`);
-    form.reset();
+    if (["name", "source"].every((field) => form.elements[field].value === body[field])) form.reset(); // not the next one's
   } catch (error) {
     say(error.message, true);
   }
