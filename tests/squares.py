@@ -37,6 +37,7 @@ def make_clip(path: Path, moods: Sequence[tuple[float, int | None]], fps: int = 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "18"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = fps  # as cameras do; who falls behind waits for a key frame
         number = 0
         for seconds, level in moods:
             for _ in range(round(seconds * fps)):

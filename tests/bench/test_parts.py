@@ -94,17 +94,17 @@ def test_a_measurement_follows_the_settings(face_clip: Path) -> None:
 def test_every_frame_of_a_camera_is_wanted_where_that_is_asked_for(face_clip: Path) -> None:
     every = Config(source=SourceConfig(analyse_hz=None))
     figures = measured("a camera", "stream.bench.worker", "live", face_clip, 1, 0.5, 1.0, config=every)
-    assert figures["frames"]["wanted"] == pytest.approx(25, abs=3)
-    assert figures["frames"]["analysed"] > 10
+    assert figures["frames"]["wanted"] == pytest.approx(25 * figures["seconds"], abs=1)
+    assert figures["frames"]["analysed"] > 7 * figures["seconds"]
 
 
 @pytest.mark.alone
 def test_two_small_cameras(face_clip: Path) -> None:
-    figures = measured("two cameras", "stream.bench.worker", "live", face_clip, 2, 1.0, 1.5)
+    figures = measured("two cameras", "stream.bench.worker", "live", face_clip, 2, 1.0, 3.0)
     assert figures["came"] == 2
-    assert figures["frames"]["wanted"] == pytest.approx(15, abs=2)
-    assert 5 <= figures["frames"]["analysed"] <= 18
-    assert figures["samples"] >= 2
+    assert figures["frames"]["wanted"] == pytest.approx(10 * figures["seconds"], abs=1)
+    assert 5 <= figures["frames"]["analysed"] <= figures["frames"]["wanted"] + 5
+    assert figures["samples"] >= 1
     assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"]
     assert figures["cores"]["decode"] > 0
     assert figures["cores"]["detect"] > figures["cores"]["publish"]

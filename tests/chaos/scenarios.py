@@ -41,12 +41,20 @@ BUSY: dict[str, dict[str, float]] = {"source": {"analyse_hz": BUSY_HZ}, "aggrega
 
 
 def redis_fails(
-    stage: Stage, *, settle_s: float, away_s: float, age_s: float, timeout_s: float, flat_mb: float
+    stage: Stage,
+    *,
+    settle_s: float,
+    away_s: float,
+    age_s: float,
+    timeout_s: float,
+    flat_mb: float,
+    stall_s: float = 0.0,
 ) -> Iterator[Figure]:
     """At 50 events a second and more Redis is stopped, killed, hung, and set back to data that are `age_s` old.
 
     Before that the worker runs for `settle_s`: what goes to its standard output is kept in memory for outbox.retain_s,
-    12 MB a minute, and only after that it may grow by no more than `flat_mb`. `timeout_s` is its redis.timeout_s.
+    12 MB a minute, and only after that it may grow by no more than `flat_mb`. `timeout_s` is its redis.timeout_s. The
+    machine itself may stand still for `stall_s`.
     """
     place, playing = stage.place("redis-fails"), dict.fromkeys(BUSY_CAMERAS, stage.playing)
     with RtspServer(playing) as rtsp, running() as server, Reader(server.url) as reader:
@@ -54,13 +62,13 @@ def redis_fails(
         config = stage.config("busy", **BUSY, redis={"timeout_s": timeout_s})
         with Worker(config, sources, server.url, place) as worker:
             pass_s(worker.told, "left", settle_s)
-            outage = partial(_outage, worker, server, flat_mb=flat_mb)
+            outage = partial(_outage, worker, server, flat_mb=flat_mb, stall_s=stall_s)
             yield from outage(f"Redis stopped for {away_s:g} s", server.stop, away_s)
             yield from outage(f"Redis killed, away {away_s:g} s", server.kill, away_s)
             yield from outage(f"Redis hangs for {away_s:g} s", server.hang, away_s, server.resume)
             forgot, go_back = _prepare_to_go_back(worker, server, place / "data", age_s)
             test = f"Redis killed, back from data {age_s:g} s old"
-            yield Figure(test, "events that Redis forgot", forgot, least=age_s * LEAST_HZ)
+            yield Figure(test, "events that Redis forgot", forgot, least=LEAST_HZ * max(age_s - stall_s, 1.0))
             yield from outage(test, go_back, 1.0)
             worker.drain()
         accepted = worker.told.events()
@@ -98,6 +106,7 @@ def _outage(
     bring_back: Callable[[], None] | None = None,
     *,
     flat_mb: float,
+    stall_s: float,
 ) -> Iterator[Figure]:
     bring_down()
     before_mb, since = worker.rss_mb(), len(worker.told)
@@ -107,8 +116,9 @@ def _outage(
     back_s, back_at = time.monotonic(), datetime.now(UTC)
     with Reader(server.url, from_="new") as fresh:  # one that had to come back, too, would add its own waiting
         came_s = [fresh.told.seconds_until(_from(name, back_at), back_s) for name in BUSY_CAMERAS]
-    yield Figure(test, "events accepted meanwhile", events / seconds, "/s", least=LEAST_HZ)
-    yield Figure(test, "everything delivered after its return", max(came_s), "s", most=5.0)
+    least_hz = LEAST_HZ * seconds / (seconds + stall_s)
+    yield Figure(test, "events accepted meanwhile", events / seconds, "/s", least=least_hz)
+    yield Figure(test, "everything delivered after its return", max(came_s), "s", most=5.0 + stall_s)
     yield Figure(test, "growth of RSS meanwhile", grown_mb, "MB", most=flat_mb)
 
 
@@ -216,8 +226,11 @@ TROUBLES: dict[str, Behaviour] = {
 }
 
 
-def cameras_fail(stage: Stage, *, outage_s: float) -> Iterator[Figure]:
-    """Cameras fail at once, each in its own way, and come back; another one shows what it notices."""
+def cameras_fail(stage: Stage, *, outage_s: float, stall_s: float = 0.0) -> Iterator[Figure]:
+    """Cameras fail at once, each in its own way, and come back; another one shows what it notices.
+
+    The machine itself may stand still for `stall_s`.
+    """
     test, place = f"cameras away {outage_s:g} s", stage.place("cameras")
     config = stage.config("steady", aggregate={"sample_s": SAMPLE_S})
     names = [*TROUBLES, STEADY]
@@ -226,16 +239,16 @@ def cameras_fail(stage: Stage, *, outage_s: float) -> Iterator[Figure]:
             for name in names:
                 reader.told.wait_for(_sample(name))
             began_at, since = datetime.now(UTC), len(reader.told)
-            yield from _break(test, stage, rtsp, reader.told)
+            yield from _break(test, stage, rtsp, reader.told, 5.0 + stall_s)
             over_at = began_at + timedelta(seconds=outage_s)
             reader.told.wait_for(_from(STEADY, over_at), since=since, limit_s=outage_s + LIMIT_S)
-            yield from _come_back(test, stage, rtsp, reader.told)
+            yield from _come_back(test, stage, rtsp, reader.told, 3.0 + stall_s)
             worker.drain()
         steady = [event for event in reader.told.events(since) if _sample(STEADY)(event)]
-    yield Figure(test, f"{STEADY}: longest time between two samples", _longest_s(steady), "s", most=1.0)
+    yield Figure(test, f"{STEADY}: longest time between two samples", _longest_s(steady), "s", most=1.0 + stall_s)
 
 
-def _break(test: str, stage: Stage, rtsp: RtspServer, told: Told) -> Iterator[Figure]:
+def _break(test: str, stage: Stage, rtsp: RtspServer, told: Told, most_s: float) -> Iterator[Figure]:
     """What answers no new connection any more first loses the one it has."""
     began_s, since = time.monotonic(), len(told)
     for name, trouble in TROUBLES.items():
@@ -246,17 +259,17 @@ def _break(test: str, stage: Stage, rtsp: RtspServer, told: Told) -> Iterator[Fi
         rtsp.set(name, replace(trouble, path=stage.clip, speed=1.0, loop=True))
         reason = "401" if trouble.kind == "401" else ""
         told_s = told.seconds_until(_status(name, "stalled", "offline", reason=reason), began_s, since=lost.number)
-        yield Figure(test, f"{name}: told after", told_s, "s", most=5.0)
+        yield Figure(test, f"{name}: told after", told_s, "s", most=most_s)
 
 
-def _come_back(test: str, stage: Stage, rtsp: RtspServer, told: Told) -> Iterator[Figure]:
+def _come_back(test: str, stage: Stage, rtsp: RtspServer, told: Told, most_s: float) -> Iterator[Figure]:
     back_s, since = time.monotonic(), len(told)
     for name in TROUBLES:
         rtsp.set(name, stage.playing)
     for name, trouble in TROUBLES.items():
         later_s = LATER_S.get(trouble.kind, 0.0)
         live_s = told.seconds_until(_status(name, "live"), back_s, since=since, limit_s=later_s + LIMIT_S)
-        yield Figure(test, f"{name}: live after its return", live_s, "s", most=later_s + 3.0)
+        yield Figure(test, f"{name}: live after its return", live_s, "s", most=later_s + most_s)
 
 
 def _longest_s(events: Sequence[AnyEvent]) -> float:
@@ -349,11 +362,12 @@ def _status(camera_id: str, *statuses: str, reason: str = "") -> Fits:
 
 Play = Callable[[Stage], Iterator[Figure]]
 
+STALL_S = 3.0  # the short form is played where others use the machine, too
 SHORT: dict[str, Play] = {
-    "redis": partial(redis_fails, settle_s=2.0, away_s=4.0, age_s=3.0, timeout_s=1.0, flat_mb=10.0),
+    "redis": partial(redis_fails, settle_s=2.0, away_s=4.0, age_s=3.0, timeout_s=1.0, flat_mb=10.0, stall_s=STALL_S),
     "killed": partial(workers_killed, times=4),
     "reconnects": partial(reconnects, times=100),
-    "cameras": partial(cameras_fail, outage_s=5.0),
+    "cameras": partial(cameras_fail, outage_s=5.0, stall_s=STALL_S),
     "day": partial(day, hours=0.1),
 }
 LONG: dict[str, Play] = {

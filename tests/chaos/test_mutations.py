@@ -44,12 +44,13 @@ def test_every_mutation_changes_something(mutation: object) -> None:
 
 def test_a_reader_that_dies_or_hangs_is_told_and_replaced(face_clip: Path) -> None:
     with Reader() as reader:
-        for number, words in ((signal.SIGSEGV, "crashed: exit code -11"), (signal.SIGSTOP, "hung for 0.2 s")):
-            answer = reader.ask(str(face_clip), 10.0)
+        dies, hangs = (signal.SIGSEGV, 10.0, "crashed: exit code -11"), (signal.SIGSTOP, 0.2, "hung for 0.2 s")
+        for number, limit_s, words in (dies, hangs):
+            answer = reader.ask(str(face_clip), 30.0)
             assert isinstance(answer, Answer)
             assert answer.frames == 50
             reader.send_signal(number)
-            assert reader.ask(str(face_clip), 0.2) == words
+            assert reader.ask(str(face_clip), limit_s) == words
 
 
 def test_what_must_not_happen_is_a_fault() -> None:

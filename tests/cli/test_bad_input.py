@@ -284,7 +284,7 @@ def test_a_camera_that_hangs_holds_up_no_stop(world: World, server: RedisServer,
     """It has half of the time; then what the others have told is delivered, and its thread alone is abandoned."""
     out = tmp_path / "events.jsonl"
     slow = {"open_timeout_s": 60.0, "read_timeout_s": 60.0}
-    config = configured(world, tmp_path / "slow.yaml", source=slow, run={"drain_s": 3.0})
+    config = configured(world, tmp_path / "slow.yaml", source=slow, run={"drain_s": 8.0})
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and never answers
         hanging = f"hanging=rtsp://127.0.0.1:{silent.getsockname()[1]}/"
         options = ("--config", config, "--redis", server.url, "--out", out)

@@ -72,7 +72,7 @@ def test_every_camera_is_opened_for_a_moment(emostream: Run, world: World, serve
     assert states == {"good": "ok", "closed": "broken", "silent": "broken", "file": "ok", "nowhere": "broken"}
     good = re.search(r": (\d+)x(\d+) h264, frames a second: ([\d.]+) seen", findings["camera good"]["detail"])
     assert good is not None
-    assert float(good[3]) == pytest.approx(25.0, rel=0.3)
+    assert 5.0 < float(good[3]) < 50.0  # of two seconds on a machine that may be busy
     assert "frames a second: 25 seen, 25 claimed" in findings["camera file"]["detail"]
     assert "401" in findings["camera closed"]["detail"]
     assert findings["camera silent"]["mend"] == f"nc -vz 127.0.0.1 {urlsplit(rtsp.url('silent')).port}"

@@ -59,7 +59,7 @@ def test_a_name_server_that_never_answers(
 ) -> None:
     """FFmpeg itself does not return, and has not when the run is over: the worker ends all the same."""
     config, out = tmp_path / "live.yaml", tmp_path / "events.jsonl"
-    config.write_text(world.config.read_text() + "source: {open_timeout_s: 1.0}\n")
+    config.write_text(world.config.read_text() + "source: {open_timeout_s: 3.0, stall_s: 30.0}\n")
     monkeypatch.setenv("LD_PRELOAD", str(resolver))
     options = ("--config", config, "--redis", server.url, "--out", out)
     with RtspServer({"cam": Behaviour(path=world.moody, speed=1.0, loop=True)}) as rtsp:

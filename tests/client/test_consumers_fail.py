@@ -75,7 +75,7 @@ def test_a_killed_consumer_is_resumed_without_loss(server: RedisServer) -> None:
                 wait_until(lambda killed=killed: killed.count >= 200)
                 killed.kill()
             heard += killed.heard["cam1"]
-        heard += seqs(list(subscribe(server.url, group="g", from_="start", idle_s=LEASE_S + 0.5)))
+        heard += seqs(list(subscribe(server.url, group="g", from_="start", idle_s=LEASE_S + 3.0)))
     first_time = [seq for place, seq in enumerate(heard) if seq not in heard[:place][-1:]]
     assert first_time == list(range(3_000))
     assert len(heard) <= 3_003

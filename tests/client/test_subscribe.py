@@ -89,8 +89,9 @@ def test_what_a_dead_consumer_left_comes_first_and_in_order(server: RedisServer)
 def test_a_camera_has_one_reader_of_a_group_at_a_time(server: RedisServer) -> None:
     with worker(server) as told, server.client() as client:
         told.say(samples(3))
-        client.set(group_key("cam1", "g"), "somebody else", px=800)
+        client.set(group_key("cam1", "g"), "somebody else")
         assert list(subscribe(server.url, group="g", **QUICK)) == []
+        client.pexpire(group_key("cam1", "g"), 300)
         with closing(subscribe(server.url, group="g", from_="start")) as events:
             assert seqs(take(events, 3)) == [0, 1, 2]
 

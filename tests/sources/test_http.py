@@ -24,7 +24,7 @@ from tests.sources.watch import Watch
 
 pytestmark = pytest.mark.alone
 SHORT_S = 0.5
-SLACK_S = 0.6
+SLACK_S = 3.0
 
 
 @pytest.fixture

@@ -90,8 +90,8 @@ class TestChangesInMidStream:
 
     def test_codec(self, face_clip: Path, hevc: Path) -> None:
         """What was described as one and becomes another can only be opened anew, which its caller does."""
-        behaviour = Behaviour(face_clip, then=(hevc,) * 6, speed=8.0)
-        with camera(behaviour, read_timeout_s=SHORT_S) as (frames, error, skipped):
+        behaviour = Behaviour(face_clip, then=(hevc,) * 16, speed=8.0)  # noise has to last, or it is silence
+        with camera(behaviour, read_timeout_s=1.5) as (frames, error, skipped):
             assert as_sent(frames, sent(face_clip))
         assert isinstance(error, SourceTimeout)
         assert "sent no decodable picture" in str(error)
@@ -194,13 +194,13 @@ class TestUdp:
     def test_silence_is_noticed(self, face_clip: Path) -> None:
         """No connection is there that could break: only the clock tells."""
         behaviour = Behaviour(face_clip, "stall", after=20, speed=4.0)
-        with camera(behaviour, rtsp_transport="udp", read_timeout_s=SHORT_S) as (frames, error, _):
+        with camera(behaviour, rtsp_transport="udp", read_timeout_s=2.0) as (frames, error, _):
             assert 18 <= len(frames) <= 20
             assert isinstance(error, SourceTimeout)
 
     def test_it_comes_back(self, face_clip: Path) -> None:
         behaviour = Behaviour(face_clip, "cut", after=20, speed=4.0)
-        settings = {"rtsp_transport": "udp", "read_timeout_s": SHORT_S}
+        settings = {"rtsp_transport": "udp", "read_timeout_s": 2.0}
         with RtspServer({"cam": behaviour}) as server:
             for then in (recovered(behaviour), behaviour):
                 with connected(server.url("cam"), **settings) as source:

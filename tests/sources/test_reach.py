@@ -40,7 +40,7 @@ def private(tmp_path: Path) -> Path:
 
 def frames_of(address: str) -> int:
     """How many come; 0 where it is refused."""
-    with connected(address, open_timeout_s=1.0, read_timeout_s=1.0) as source:
+    with connected(address, open_timeout_s=10.0, read_timeout_s=10.0) as source:
         try:
             source.open()
         except SourceError:
@@ -120,7 +120,7 @@ def test_a_description_opens_no_port(served: Server, tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     (tmp_path / "served" / "list.sdp").write_text(DESCRIPTION.format(video="camera", port=port))
     with (
-        connected(served.url("list.sdp"), open_timeout_s=1.0) as source,
+        connected(served.url("list.sdp"), open_timeout_s=10.0) as source,
         pytest.raises(SourceInvalid, match="no video"),
     ):
         source.open()

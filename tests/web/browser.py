@@ -20,6 +20,7 @@ FRAMES = """seconds => new Promise(done => {
     const next = now => { gaps.push(now - last); last = now; now < end ? requestAnimationFrame(next) : done(gaps); };
     requestAnimationFrame(next);
 })"""
+sync_api.expect.set_options(timeout=15_000)  # ms
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 

@@ -56,7 +56,7 @@ def running(world: World, server: RedisServer, folder: Path, *arguments: object)
         assert child.stderr is not None
         said = next(line for line in child.stderr if line.startswith("live page at "))
         url = said.split()[-1]
-        with httpx.Client(base_url=url, trust_env=False) as asking:
+        with httpx.Client(base_url=url, trust_env=False, timeout=30.0) as asking:
             wait_until(lambda: asking.get("/readyz").status_code == 200)
             yield Running(child, url, asking, out)
 
@@ -64,7 +64,11 @@ def running(world: World, server: RedisServer, folder: Path, *arguments: object)
 def test_a_camera_comes_goes_and_comes_again(world: World, server: RedisServer, tmp_path: Path) -> None:
     playing = Behaviour(path=world.moody, speed=1.0, loop=True)
     with RtspServer({"lobby": playing}) as rtsp, running(world, server, tmp_path) as worker:
-        body = {"name": "lobby", "source": rtsp.url("lobby", "viewer", "s3cret"), "settings": {"analyse_hz": 10}}
+        body = {
+            "name": "lobby",
+            "source": rtsp.url("lobby", "viewer", "s3cret"),
+            "settings": {"analyse_hz": 10, "stall_s": 30},
+        }
         added = worker.asking.post("/api/cameras", json=body)
         assert added.status_code == 201
         assert worker.asking.post("/api/cameras", json=body).status_code == 409

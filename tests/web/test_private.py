@@ -44,7 +44,7 @@ def test_every_address(two_faces_clip: Path, server: RedisServer, tmp_path: Path
     with process(*source, "--http", "127.0.0.1:0") as child:
         assert child.stderr is not None
         url = next(found[0] for line in child.stderr if (found := re.findall(r"live page at (\S+)", line)))
-        with httpx.Client(base_url=url, trust_env=False) as asking:
+        with httpx.Client(base_url=url, trust_env=False, timeout=30.0) as asking:
             counts = None
             for update in updates(asking):
                 assert asking.get("/api/tracks").json() == []
