@@ -52,6 +52,8 @@ class Consumer:
         assert self._process.stdout is not None
         with self._process.stdout:
             for line in self._process.stdout:
+                if not line.endswith("\n"):  # it was killed in the middle of a word
+                    return
                 camera_id, seq = line.split()
                 self.heard[camera_id].append(int(seq))
 

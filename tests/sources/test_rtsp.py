@@ -134,11 +134,11 @@ class TestTimeouts:
         assert took_s < SHORT_S + SLACK_S
 
     def test_a_camera_that_sends_only_noise(self, server: RtspServer, camera: Path) -> None:
-        url = behave(server, camera, "corrupt", after=5, loop=True, speed=4.0)
-        with connected(url, read_timeout_s=1.5) as source:  # noise has to come within it, or it is silence
+        url = behave(server, camera, "corrupt", after=5, loop=True, speed=1.0)
+        with connected(url, read_timeout_s=0.75) as source:  # noise has to come within it, or it is silence
             error, _ = self.took(source)
         assert isinstance(error, SourceTimeout)
-        assert str(error).endswith("sent no decodable picture for 3 s")
+        assert str(error).endswith("sent no decodable picture for 1.5 s")
 
     def test_a_host_that_swallows_connections(self) -> None:
         """A full backlog drops the handshake, as a firewall does."""
